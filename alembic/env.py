@@ -1,0 +1,77 @@
+"""How the migrations run: from the command line, and from `queuer.database.migrate`, which passes its connection.
+
+On the command line the database is that of `-x url=…` (with `-x schema=…`, `-x timescale=true|false|auto`), else of
+`QUEUER_DB_*`, else the embedded one.
+"""
+
+import os
+from logging.config import fileConfig
+
+from alembic import context
+from sqlalchemy import Connection
+
+from queuer.config import DatabaseConfiguration
+from queuer.database import embedded, engines, migrate
+from queuer.models import Base
+
+
+def main() -> None:
+    passed: migrate.Target | None = context.config.attributes.get("target")
+    if passed is not None:
+        run(passed)
+        return
+    if context.config.config_file_name:
+        fileConfig(context.config.config_file_name, disable_existing_loggers=False)
+    config = configuration()
+    if context.is_offline_mode():
+        write_sql(config)
+        return
+    engine = engines.create(config, application_name="queuer alembic")
+    with engine.begin() as connection:
+        run(migrate.Target(connection, config.schema, config.with_timescale))
+    engine.dispose()
+
+
+def configuration() -> DatabaseConfiguration:
+    given = context.get_x_argument(as_dictionary=True)
+    if not given:
+        return embedded.configured()
+    known = {"QUEUER_DB_SCHEMA": given.get("schema"), "QUEUER_DB_WITH_TIMESCALE": given.get("timescale")}
+    environ = {**os.environ, **{name: value for name, value in known.items() if value is not None}}
+    if "url" not in given:
+        return DatabaseConfiguration.from_env(environ)
+    read = DatabaseConfiguration.from_env({"QUEUER_DB_HOST": "-", **environ})
+    return DatabaseConfiguration.from_url(given["url"], schema=read.schema, with_timescale=read.with_timescale)
+
+
+def run(target: migrate.Target) -> None:
+    migrate.prepare(target)
+    configure(connection=target.connection, schema=target.schema, with_timescale=target.with_timescale)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def write_sql(config: DatabaseConfiguration) -> None:
+    configure(schema=config.schema, with_timescale=config.with_timescale, dialect_name="postgresql", literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def configure(
+    *, schema: str, with_timescale: bool | None, connection: Connection | None = None, **options: object
+) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        include_name=migrate.include_name,
+        compare_server_default=True,
+        version_table=migrate.VERSION_TABLE,
+        version_table_schema=schema,
+        # read by the revisions
+        queuer_schema=schema,
+        queuer_with_timescale=with_timescale,
+        **options,
+    )
+
+
+main()

@@ -1,0 +1,169 @@
+"""Where the database is. Read from keywords, from `QUEUER_DB_*`, or from a URL; checked once, never changed."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from queuer.errors import ConfigurationError
+
+PREFIX = "QUEUER_DB_"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+_TRUE = ("true", "1", "yes", "on")
+_FALSE = ("false", "0", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConfiguration:
+    """How to reach PostgreSQL.
+
+    Args:
+        host: A name, an address, a directory with a unix socket, or a comma-separated list of them for failover.
+        port: 1..65535.
+        database, username, password: As PostgreSQL knows them.
+        schema: Holds the queue's tables; created when missing.
+        sslmode: One of libpq's.
+        with_timescale: None = make the archive a hypertable when the server offers TimescaleDB; True = require it;
+            False = never.
+
+    Raises:
+        ConfigurationError: A value is blank or not allowed.
+    """
+
+    host: str = "localhost"
+    port: int = 5432
+    database: str = "queuer"
+    username: str = "postgres"
+    password: str = field(default="", repr=False)
+    schema: str = "public"
+    sslmode: str = "prefer"
+    with_timescale: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("host", "database", "username", "schema"):
+            _check_text(name, getattr(self, name))
+        if not isinstance(self.password, str):
+            raise ConfigurationError("password is not a str; allowed is a str, empty for none")
+        if len(self.schema.encode()) > 63:
+            raise ConfigurationError(f"schema is {self.schema!r}; PostgreSQL allows at most 63 bytes")
+        if isinstance(self.port, bool) or not isinstance(self.port, int) or not 1 <= self.port <= 65535:
+            raise ConfigurationError(f"port is {self.port!r}; allowed are 1 to 65535")
+        if self.sslmode not in SSL_MODES:
+            raise ConfigurationError(f"sslmode is {self.sslmode!r}; allowed are {', '.join(SSL_MODES)}")
+        if self.with_timescale not in (None, True, False):
+            raise ConfigurationError(f"with_timescale is {self.with_timescale!r}; allowed are None, True and False")
+
+    @property
+    def url(self) -> URL:
+        """The SQLAlchemy URL, for psycopg 3."""
+        # In the query, unlike in the host part, libpq takes directories and lists as well as names.
+        query = {"host": self.host, "port": str(self.port), "sslmode": self.sslmode}
+        return URL.create(
+            "postgresql+psycopg",
+            username=self.username,
+            password=self.password or None,
+            database=self.database,
+            query=query,
+        )
+
+    @classmethod
+    def is_in_env(cls, environ: Mapping[str, str] = os.environ) -> bool:
+        """Whether any `QUEUER_DB_*` that this class reads is set."""
+        return any(PREFIX + name in environ for name in _READERS)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Reads `QUEUER_DB_HOST/PORT/DATABASE/USERNAME/PASSWORD/SCHEMA/SSLMODE/WITH_TIMESCALE`.
+
+        What is unset has its default. An empty password is none; any other blank value is an error.
+
+        Raises:
+            ConfigurationError: A variable is blank or malformed, or none of them is set. Names the variable.
+        """
+        if not cls.is_in_env(environ):
+            raise ConfigurationError(
+                f"no {PREFIX}* variable is set; set {PREFIX}HOST and its like, or pass a DatabaseConfiguration"
+            )
+        values: dict[str, Any] = {}
+        for name, read in _READERS.items():
+            variable = PREFIX + name
+            if variable in environ:
+                values[name.lower()] = read(variable, environ[variable])
+        try:
+            return cls(**values)
+        except ConfigurationError as error:  # its text starts with the field's name: say the variable's instead
+            raise ConfigurationError(PREFIX + re.sub(r"^\w+", lambda m: m[0].upper(), str(error))) from None
+
+    @classmethod
+    def from_url(cls, url: str | URL, *, schema: str = "public", with_timescale: bool | None = None) -> Self:
+        """Reads `postgresql://user:password@host:port/database?sslmode=…`; what it leaves out has its default.
+
+        Raises:
+            ConfigurationError: The URL is malformed, of another database, or has a parameter that is not known here.
+        """
+        try:
+            parsed = make_url(url)
+        except (ArgumentError, ValueError):
+            raise ConfigurationError("the URL is malformed; allowed is postgresql://user@host:port/database") from None
+        if parsed.get_backend_name() not in ("postgresql", "postgres"):
+            raise ConfigurationError(f"the URL is of {parsed.drivername!r}; allowed is postgresql://…")
+        query = {name: value if isinstance(value, str) else ",".join(value) for name, value in parsed.query.items()}
+        if unknown := sorted(set(query) - {"host", "port", "sslmode"}):
+            raise ConfigurationError(f"the URL's query has {', '.join(unknown)}; allowed are host, port and sslmode")
+        port = query.get("port", parsed.port)
+        given: dict[str, Any] = {
+            "host": query.get("host", parsed.host),
+            "port": port and _read_port("the URL's port", str(port)),
+            "database": parsed.database,
+            "username": parsed.username,
+            "password": parsed.password,
+            "sslmode": query.get("sslmode"),
+        }
+        present = {name: value for name, value in given.items() if value}
+        return cls(schema=schema, with_timescale=with_timescale, **present)
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ConfigurationError(f"{name} is {value!r}; allowed is text that is not blank")
+
+
+def _read_text(variable: str, value: str) -> str:
+    if not value.strip():
+        raise ConfigurationError(f"{variable} is set but blank; give it a value or unset it")
+    return value
+
+
+def _read_password(_variable: str, value: str) -> str:
+    return value
+
+
+def _read_port(variable: str, value: str) -> int:
+    _read_text(variable, value)
+    if not re.fullmatch(r"[0-9]{1,5}", value.strip()):
+        raise ConfigurationError(f"{variable} is {value!r}; allowed are 1 to 65535")
+    return int(value)
+
+
+def _read_timescale(variable: str, value: str) -> bool | None:
+    word = _read_text(variable, value).strip().lower()
+    if word not in (*_TRUE, *_FALSE, "auto"):
+        raise ConfigurationError(f"{variable} is {value!r}; allowed are auto, {', '.join((*_TRUE, *_FALSE))}")
+    return None if word == "auto" else word in _TRUE
+
+
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "HOST": _read_text,
+    "PORT": _read_port,
+    "DATABASE": _read_text,
+    "USERNAME": _read_text,
+    "PASSWORD": _read_password,
+    "SCHEMA": _read_text,
+    "SSLMODE": _read_text,
+    "WITH_TIMESCALE": _read_timescale,
+}

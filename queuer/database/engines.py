@@ -1,0 +1,83 @@
+"""Makes SQLAlchemy engines from a configuration, and tells what their errors mean."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from queuer.config import DatabaseConfiguration
+from queuer.errors import ConfigurationError, DatabaseUnavailable
+
+OLDEST_SERVER = 140_000
+
+#: libpq's keepalives notice a peer that vanished without closing; in seconds, and milliseconds for the last.
+LIVENESS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+
+# SQLSTATE classes and codes of a server that can't be used now: connection exceptions, invalid authorization, unknown
+# database, insufficient resources, operator intervention (shutdown, restart).
+_UNAVAILABLE = ("08", "28", "3D", "53", "57P")
+
+
+def create(config: DatabaseConfiguration, *, application_name: str, pool_size: int = 5) -> Engine:
+    """An engine with a pool of its own. Opens nothing yet."""
+    return create_engine(
+        config.url,
+        connect_args={**LIVENESS, "application_name": application_name[:63]},
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        # A connection that died in the pool is replaced before it is used, at the price of one empty round trip.
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        hide_parameters=True,  # else every database error would log what jobs carry
+        execution_options={"schema_translate_map": {None: config.schema}},
+    )
+
+
+@contextmanager
+def translated(config: DatabaseConfiguration) -> Iterator[None]:
+    """Turns the errors of a server that can't be used now into `DatabaseUnavailable`; others pass."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not _is_unavailable(error):
+            raise
+        raise unavailable(config, error.orig or error) from error
+    except psycopg.OperationalError as error:
+        raise unavailable(config, error) from error
+
+
+def unavailable(config: DatabaseConfiguration, reason: BaseException) -> DatabaseUnavailable:
+    first_line = str(reason).strip().partition("\n")[0]
+    return DatabaseUnavailable(
+        f"can't use PostgreSQL at host {config.host}, port {config.port}, database {config.database!r}"
+        f" as {config.username!r}: {first_line}; check that the server runs, and the QUEUER_DB_* variables or the"
+        " DatabaseConfiguration"
+    )
+
+
+def _is_unavailable(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    sqlstate: str | None = getattr(error.orig, "sqlstate", None)
+    if sqlstate is None:  # libpq itself speaks: the server was never reached, or is gone
+        return isinstance(error.orig, psycopg.OperationalError)
+    return sqlstate.startswith(_UNAVAILABLE)
+
+
+def check_server(connection: Connection, oldest: int = OLDEST_SERVER) -> None:
+    """Raises `ConfigurationError` when the server is older than queuer's SQL."""
+    number = int(connection.scalar(text("SHOW server_version_num")) or 0)
+    if number < oldest:
+        raise ConfigurationError(
+            f"the server is PostgreSQL {number // 10_000}.{number % 10_000}; queuer needs {oldest // 10_000} or newer"
+        )

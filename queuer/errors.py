@@ -1,0 +1,53 @@
+"""The errors that queuer raises. Each is a `QueuerError`, and a fitting built-in error too."""
+
+
+class QueuerError(Exception):
+    """Base of all errors that queuer raises on purpose."""
+
+
+class ConfigurationError(QueuerError, ValueError):
+    """A setting is missing, blank, malformed, or can't be met by the server."""
+
+
+class DatabaseUnavailable(QueuerError, ConnectionError):
+    """PostgreSQL can't be reached, or does not let us in."""
+
+
+class SchemaTooNew(QueuerError):
+    """The database was migrated by a newer version of queuer than this one."""
+
+
+class JobNotFound(QueuerError, LookupError):
+    """No job has this rid in the place where it was looked for."""
+
+
+class WorkerNotFound(QueuerError, LookupError):
+    """No worker has this rid."""
+
+
+class NoCurrentJob(QueuerError, LookupError):
+    """`current_job()` was called outside a job."""
+
+
+class TaskNotRegistered(QueuerError, LookupError):
+    """The callable or name is not a task of this queuer."""
+
+
+class TaskAlreadyRegistered(QueuerError, ValueError):
+    """Another task has this name already."""
+
+
+class InvalidParameters(QueuerError, TypeError):
+    """Parameters that do not fit the task's signature, or that JSON in PostgreSQL can't hold."""
+
+
+class JobTimeout(QueuerError, TimeoutError):
+    """An attempt took longer than its `OnError.timeout`. Raised inside the task."""
+
+
+class JobInterrupted(QueuerError):
+    """The worker stops and takes the job back from its task. Raised inside the task."""
+
+
+class JobCancelled(QueuerError):
+    """The job was cancelled while it ran. Raised inside the task."""

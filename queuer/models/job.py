@@ -1,0 +1,92 @@
+"""The table of jobs that are queued, scheduled or running, and the columns it shares with the archive."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, Text, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from queuer.models.base import Base, status_type
+from queuer.options import Options
+from queuer.states import JobStatus
+
+# Predicates of the partial indexes. A statement must repeat them to the letter, with no bound parameter inside, or
+# PostgreSQL can't prove in a prepared statement's generic plan that the index will do.
+IS_QUEUED = text("status = 'QUEUED'")
+IS_SCHEDULED = text("status = 'SCHEDULED'")
+IS_RUNNING = text("status = 'RUNNING'")
+
+
+class JobRecord(Base):
+    """What a job is, wherever it is kept. All instants are the database's."""
+
+    __abstract__ = True
+
+    rid: Mapped[UUID] = mapped_column(server_default=func.gen_random_uuid())
+    status: Mapped[JobStatus] = mapped_column(status_type(JobStatus), server_default=JobStatus.QUEUED.value)
+    task_name: Mapped[str] = mapped_column(Text)
+    parameters: Mapped[Any] = mapped_column(server_default=text("'[]'"))
+    parameters_keyed: Mapped[Any] = mapped_column(server_default=text("'{}'"))
+    #: `on_error`, `schedule` and `metadata` as JSON; see `queuer.options` for their shape.
+    options_json: Mapped[Any] = mapped_column("options", server_default=text("'{}'"))
+
+    # Named queues, priorities and unique jobs are to come; no worker reads these three yet.
+    queue: Mapped[str] = mapped_column(Text, server_default="default")
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    unique_key: Mapped[str | None] = mapped_column(Text)
+
+    #: The job that added this one while it ran.
+    parent_rid: Mapped[UUID | None]
+    #: The rid of the first run of a recurring job; all its runs share it.
+    series_rid: Mapped[UUID | None]
+    #: Runs of the series so far, this one included.
+    schedule_count: Mapped[int] = mapped_column(server_default=text("1"))
+    #: The planned start of this run on the series' grid; None = `created_at`, or the schedule's start.
+    occurrence_at: Mapped[datetime | None]
+
+    #: The attempts that were started so far. Never goes back: with the worker it fences.
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    #: Of each failed attempt: attempt, started_at, ended_at, worker_rid, type, message, traceback.
+    failures: Mapped[Any] = mapped_column(server_default=text("'[]'"))
+    #: The worker that runs the job, or ran it last.
+    worker_rid: Mapped[UUID | None]
+
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    #: Not before this instant; None = at once.
+    scheduled_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+
+    @property
+    def options(self) -> Options:
+        """What was asked for the job. Options that another program wrote and that make no sense read as none."""
+        try:
+            return Options.from_json(self.options_json)
+        except (ValueError, TypeError):
+            return Options()
+
+
+class Job(JobRecord):
+    """A job that has not ended."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint("status IN ('QUEUED', 'SCHEDULED', 'RUNNING')", name="status"),
+        CheckConstraint("char_length(task_name) BETWEEN 1 AND 100", name="task_name"),
+        # A scheduled job without an instant would wait for ever.
+        CheckConstraint("status <> 'SCHEDULED' OR scheduled_at IS NOT NULL", name="scheduled_at"),
+        CheckConstraint("jsonb_typeof(failures) = 'array'", name="failures"),
+        # get_job, wait_for_job_finished: one job by its rid.
+        Index("uq_job_rid", "rid", unique=True),
+        # claim: the oldest jobs that are due at once.
+        Index("ix_job_queued", "id", postgresql_where=IS_QUEUED),
+        # claim: scheduled jobs and retries that have become due; the claimer's timer: when the next one will.
+        Index("ix_job_scheduled", "scheduled_at", postgresql_where=IS_SCHEDULED),
+        # give back what a worker runs, when it stops.
+        Index("ix_job_running", "worker_rid", postgresql_where=IS_RUNNING),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True, sort_order=-1)
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.rid} {self.task_name!r} {self.status.value} attempts={self.attempts}>"

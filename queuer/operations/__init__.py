@@ -1,0 +1,1 @@
+"""What can be done, as verbs: one unit of work each, made of repository calls in one transaction. No SQL here."""

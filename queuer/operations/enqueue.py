@@ -1,0 +1,77 @@
+"""Adding jobs: check, then insert."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from queuer.context import current_rid
+from queuer.database.database import Database
+from queuer.models import Job
+from queuer.options import Options
+from queuer.payload import check
+from queuer.repositories import jobs
+from queuer.tasks import TaskRegistry
+from queuer.values import NewJob
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """One of the jobs that `add_jobs` adds.
+
+    Args:
+        task: A registered callable, or a name.
+        parameters, parameters_keyed: The arguments of the call.
+        options: As for `add_job_with_options`.
+    """
+
+    task: Any
+    parameters: Sequence[Any] = ()
+    parameters_keyed: Mapping[str, Any] = field(default_factory=dict)
+    options: Options | None = None
+
+
+def prepare(
+    registry: TaskRegistry,
+    task: object,
+    parameters: Sequence[Any],
+    parameters_keyed: Mapping[str, Any],
+    options: Options | None,
+) -> NewJob:
+    """A job that is fit to be inserted.
+
+    Raises:
+        TaskNotRegistered: The task is a callable that is not registered.
+        InvalidParameters: The arguments do not fit the task's signature, or JSON can't hold them or the metadata.
+    """
+    if options is not None and not isinstance(options, Options):
+        raise TypeError(f"options is {options!r}; allowed is an Options or None")
+    name, known = registry.resolve(task)
+    if known is not None:
+        known.check_arguments(parameters, parameters_keyed)
+    check(parameters, "parameters")
+    check(parameters_keyed, "parameters_keyed")
+    if options is not None and options.metadata is not None:
+        check(dict(options.metadata), "metadata")
+    return NewJob(uuid4(), name, parameters, dict(parameters_keyed), options or Options(), current_rid())
+
+
+def add(database: Database, job: NewJob) -> Job:
+    """Adds one job."""
+    return database.run_single(lambda session: jobs.insert_one(session, job))
+
+
+def add_batch(database: Database, registry: TaskRegistry, batch: Iterable[BatchJob]) -> list[UUID]:
+    """Adds many jobs by COPY: all of them, or none when one is refused."""
+    return database.run_single(lambda session: jobs.copy_in(session, _prepared(registry, batch)))
+
+
+def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Iterator[NewJob]:
+    for number, item in enumerate(batch):
+        if not isinstance(item, BatchJob):
+            raise TypeError(f"item {number} of the batch is {item!r}; allowed is a BatchJob")
+        try:
+            yield prepare(registry, item.task, item.parameters, item.parameters_keyed, item.options)
+        except Exception as error:
+            error.add_note(f"in item {number} of the batch; none of its jobs was added")
+            raise

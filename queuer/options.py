@@ -1,0 +1,198 @@
+"""What can be asked for a job or a worker, and how it is written as JSON in the `options` column.
+
+`to_json` and `from_json` are inverses. `from_json` takes what any program may have written into the table, so it
+checks everything and raises `ValueError`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from queuer.states import RetryBackoff
+
+#: The longest time that may be asked for, in seconds: far beyond any use, and far below where PostgreSQL's interval
+#: and Python's timedelta overflow.
+LONGEST = 100 * 365 * 86_400.0
+
+#: PostgreSQL's `integer`.
+HIGHEST_COUNT = 2**31 - 1
+
+
+# A value of the wrong type is a ValueError like any other value that is not allowed: the contract knows but one.
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} is {value!r}; allowed is a number of seconds, 0 or more")  # noqa: TRY004 - ditto
+    if not math.isfinite(value) or not 0 <= value <= LONGEST:
+        raise ValueError(f"{name} is {value!r}; allowed are 0 to {LONGEST:.0f} seconds")
+    return float(value)
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= HIGHEST_COUNT:
+        raise ValueError(f"{name} is {value!r}; allowed is a whole number from 0 to {HIGHEST_COUNT}")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class OnError:
+    """What happens when a task fails.
+
+    Args:
+        timeout: Seconds that one attempt may take; 0 = no limit.
+        max_retries: Failed attempts that are followed by another one: at most `1 + max_retries` attempts fail.
+        retry_delay: Seconds before the first retry.
+        retry_backoff: How that delay grows: "none", "linear" or "exponential".
+
+    Raises:
+        ValueError: A value is negative, not finite, or not one of those allowed.
+    """
+
+    timeout: float = 30.0
+    max_retries: int = 3
+    retry_delay: float = 1.0
+    retry_backoff: RetryBackoff | str = RetryBackoff.NONE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "timeout", _seconds("timeout", self.timeout))
+        object.__setattr__(self, "max_retries", _count("max_retries", self.max_retries))
+        object.__setattr__(self, "retry_delay", _seconds("retry_delay", self.retry_delay))
+        try:
+            backoff = RetryBackoff(self.retry_backoff)
+        except ValueError:
+            allowed = ", ".join(repr(known.value) for known in RetryBackoff)
+            raise ValueError(f"retry_backoff is {self.retry_backoff!r}; allowed are {allowed}") from None
+        object.__setattr__(self, "retry_backoff", backoff)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "timeout": self.timeout,
+            "max_retries": self.max_retries,
+            "retry_delay": self.retry_delay,
+            "retry_backoff": RetryBackoff(self.retry_backoff).value,
+        }
+
+    @classmethod
+    def from_json(cls, raw: object) -> Self:
+        fields = _fields("on_error", raw, ("timeout", "max_retries", "retry_delay", "retry_backoff"))
+        return cls(**fields)
+
+
+#: For a job when neither it nor its worker says anything: one attempt, without a limit.
+NO_RETRY = OnError(timeout=0, max_retries=0, retry_delay=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a job runs, and how often.
+
+    Args:
+        start: The earliest instant of the first run; None = now. A naive datetime is taken as local time.
+        max_count: How often the job runs in all; 0 = for ever.
+        interval: Time from one run to the next, measured from planned start to planned start, so nothing drifts.
+
+    Raises:
+        ValueError: `interval` is missing where it is needed, or not positive; `max_count` is negative.
+    """
+
+    start: datetime | None = None
+    max_count: int = 1
+    interval: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_count", _count("max_count", self.max_count))
+        if self.start is not None:
+            object.__setattr__(self, "start", _instant(self.start))
+        if self.interval is not None:
+            _check_interval(self.interval)
+        elif self.max_count != 1:
+            raise ValueError(
+                f"interval is None and max_count is {self.max_count}; a job that runs more than once needs an interval"
+            )
+
+    @property
+    def is_recurring(self) -> bool:
+        return self.max_count != 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "start": self.start and self.start.isoformat(),
+            "max_count": self.max_count,
+            "interval": self.interval and self.interval.total_seconds(),
+        }
+
+    @classmethod
+    def from_json(cls, raw: object) -> Self:
+        fields = _fields("schedule", raw, ("start", "max_count", "interval"))
+        if isinstance(start := fields.get("start"), str):
+            fields["start"] = datetime.fromisoformat(start)
+        if fields.get("interval") is not None:
+            fields["interval"] = timedelta(seconds=_seconds("interval", fields["interval"]))
+        return cls(**fields)
+
+
+def _instant(value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise ValueError(f"start is {value!r}; allowed is a datetime, or None for now")  # noqa: TRY004 - ditto
+    try:
+        return value.astimezone(UTC)  # a naive one is taken as local time
+    except (OverflowError, ValueError):
+        raise ValueError(f"start is {value!r}, which has no equivalent in UTC") from None
+
+
+def _check_interval(value: object) -> None:
+    if not isinstance(value, timedelta) or not timedelta(0) < value <= timedelta(seconds=LONGEST):
+        raise ValueError(f"interval is {value!r}; allowed is a timedelta above zero and up to {LONGEST:.0f} seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked for one job.
+
+    Args:
+        on_error: Wins over the `OnError` of the worker that runs the job.
+        schedule: When it runs, and how often.
+        metadata: Goes with the job, untouched: a dict that JSON can hold.
+    """
+
+    on_error: OnError | None = None
+    schedule: Schedule | None = None
+    metadata: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("on_error", OnError), ("schedule", Schedule), ("metadata", Mapping)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise ValueError(f"{name} is {value!r}; allowed is {kind.__name__} or None")
+
+    def to_json(self) -> dict[str, Any]:
+        written: dict[str, Any] = {}
+        if self.on_error is not None:
+            written["on_error"] = self.on_error.to_json()
+        if self.schedule is not None:
+            written["schedule"] = self.schedule.to_json()
+        if self.metadata is not None:
+            written["metadata"] = dict(self.metadata)
+        return written
+
+    @classmethod
+    def from_json(cls, raw: object) -> Self:
+        if not raw:
+            return cls()
+        fields = _fields("options", raw, ("on_error", "schedule", "metadata"))
+        if fields.get("on_error") is not None:
+            fields["on_error"] = OnError.from_json(fields["on_error"])
+        if fields.get("schedule") is not None:
+            fields["schedule"] = Schedule.from_json(fields["schedule"])
+        return cls(**fields)
+
+
+def _fields(name: str, raw: object, allowed: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise ValueError(f"{name} is {raw!r}; allowed is an object with {', '.join(allowed)}")  # noqa: TRY004 - ditto
+    if unknown := sorted(set(raw) - set(allowed)):
+        raise ValueError(f"{name} has {', '.join(map(repr, unknown))}; allowed are {', '.join(allowed)}")
+    return dict(raw)

@@ -1,0 +1,8 @@
+"""The SQL. Each function takes a `Session` first, runs one statement in its transaction, and returns plain values or
+ORM instances. None commits. They work with any session on psycopg 3: the queue's schema comes from the session's
+`schema_translate_map`, else from the search path.
+
+    with Session(engine) as session, session.begin():
+        jobs.insert(session, NewJob(rid=uuid4(), task_name="greet", parameters=["world"]))
+        claimed = claims.claim(session, worker_rid, ["greet"], limit=1)
+"""

@@ -1,0 +1,161 @@
+"""Tasks and where they are found: by name when a job runs, by callable when one is added."""
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar, overload
+
+from queuer.errors import InvalidParameters, TaskAlreadyRegistered, TaskNotRegistered
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A callable under a name. Jobs know the name alone, so it may be registered in another process."""
+
+    name: str
+    fn: Callable[..., Any]
+    is_async: bool = field(init=False)
+    signature: inspect.Signature | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", _is_async(self.fn))
+        object.__setattr__(self, "signature", _signature(self.fn))
+
+    def check_arguments(self, parameters: Sequence[Any], parameters_keyed: Mapping[str, Any]) -> None:
+        """Raises `InvalidParameters` when a call with these arguments could only fail."""
+        if self.signature is None:
+            return
+        try:
+            self.signature.bind(*parameters, **parameters_keyed)
+        except TypeError as error:
+            raise InvalidParameters(f"task {self.name!r} takes {self.signature}: {error}") from None
+
+
+def _is_async(fn: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):  # some built-ins have none
+        return None
+
+
+def check_name(name: object) -> str:
+    """Raises `ValueError` unless `name` can name a task."""
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or "\0" in name:
+        raise ValueError(f"the task's name is {name!r}; allowed is a str of 1 to {LONGEST_NAME} characters without NUL")
+    return name
+
+
+def name_of(fn: object) -> str:
+    """The name that a callable has by itself. Raises `TypeError` for what can't be a task."""
+    if not callable(fn):
+        raise TypeError(f"{fn!r} can't be a task; allowed is a callable")
+    name = getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        raise TypeError(f"{fn!r} has no name of its own; use add_task_with_name(fn, name)")
+    return name
+
+
+class TaskRegistry:
+    """The tasks of one queuer, on top of those that were declared for all with `@queuer.task`."""
+
+    def __init__(self, declared: "TaskRegistry | None" = None) -> None:
+        self._declared = declared
+        self._tasks: dict[str, Task] = {}
+        self._lock = threading.Lock()
+
+    def add(self, fn: object, name: str | None = None) -> Task:
+        """Registers a callable, under its own name unless another is given.
+
+        Raises:
+            TypeError: Not a callable, or one without a name.
+            ValueError: The name is empty, too long, or not a str.
+            TaskAlreadyRegistered: The name is taken.
+        """
+        own_name = name_of(fn) if name is None else None
+        if not callable(fn):
+            raise TypeError(f"{fn!r} can't be the task {name!r}; allowed is a callable")
+        task = Task(check_name(name if own_name is None else own_name), fn)
+        with self._lock:
+            taken = self.get(task.name)
+            if taken is not None:
+                raise TaskAlreadyRegistered(
+                    f"the task name {task.name!r} is taken by {_described(taken.fn)};"
+                    " add this one with add_task_with_name(fn, another_name)"
+                )
+            self._tasks[task.name] = task
+        return task
+
+    def get(self, name: str) -> Task | None:
+        return self._tasks.get(name) or (self._declared.get(name) if self._declared else None)
+
+    def names(self) -> list[str]:
+        return [*self._tasks, *(self._declared.names() if self._declared else ())]
+
+    def resolve(self, task: object) -> tuple[str, Task | None]:
+        """The name that a job for `task` gets, and the task if this process knows it.
+
+        Args:
+            task: A registered callable, a `Task`, or a name, which may belong to another process.
+
+        Raises:
+            TaskNotRegistered: A callable that was not registered here.
+            TypeError: Neither a callable nor a name.
+        """
+        if isinstance(task, Task):
+            return task.name, task
+        if isinstance(task, str):
+            return check_name(task), self.get(task)
+        for known in self.all():
+            if known.fn == task:
+                return known.name, known
+        if callable(task):
+            raise TaskNotRegistered(f"{_described(task)} is not a task here; register it with add_task, or give a name")
+        raise TypeError(f"the task is {task!r}; allowed is a registered callable or a name")
+
+    def all(self) -> Iterator[Task]:
+        yield from list(self._tasks.values())
+        if self._declared:
+            yield from self._declared.all()
+
+
+def _described(fn: object) -> str:
+    return f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', repr(fn))}"
+
+
+#: What `@queuer.task` declared in this process. A queuer reads it whenever it looks for a task.
+declared = TaskRegistry()
+
+
+@overload
+def task(fn: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def task(fn: None = None, /, *, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def task(fn: Callable[P, R] | None = None, /, *, name: str | None = None) -> Any:
+    """Declares a task for every queuer of this process: `@queuer.task` or `@queuer.task(name="…")`.
+
+    The function stays callable as it was.
+    """
+    return register_with(declared.add, fn, name)
+
+
+def register_with(add: Callable[[object, str | None], Task], fn: Callable[P, R] | None, name: str | None) -> Any:
+    """The body of every task decorator, with and without parentheses."""
+    if fn is not None:
+        add(fn, name)
+        return fn
+
+    def decorate(decorated: Callable[P, R]) -> Callable[P, R]:
+        add(decorated, name)
+        return decorated
+
+    return decorate

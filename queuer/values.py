@@ -1,0 +1,95 @@
+"""What travels between the layers: frozen values, no ORM instances. The hot path is made of these."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from queuer.options import Options
+from queuer.states import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that was checked and is ready to be inserted. The rid is picked by who adds it."""
+
+    rid: UUID
+    task_name: str
+    parameters: Sequence[Any] = ()
+    parameters_keyed: dict[str, Any] | None = None
+    options: Options = field(default_factory=Options)
+    parent_rid: UUID | None = None
+
+    @property
+    def status(self) -> JobStatus:
+        return JobStatus.QUEUED if self.scheduled_at is None else JobStatus.SCHEDULED
+
+    @property
+    def scheduled_at(self) -> datetime | None:
+        return self.options.schedule.start if self.options.schedule else None
+
+    @property
+    def series_rid(self) -> UUID | None:
+        return self.rid if self.options.schedule and self.options.schedule.is_recurring else None
+
+
+class ClaimedJob(NamedTuple):
+    """A job as the worker gets it: raw JSON values, as whoever wrote them into the table wrote them.
+
+    (id, attempt) fences: what the worker says of the job counts only while that attempt is still its own.
+    """
+
+    id: int
+    rid: UUID
+    task_name: str
+    parameters: Any
+    parameters_keyed: Any
+    options: Any
+    attempt: int
+    failures: int
+
+    @property
+    def has_schedule(self) -> bool:
+        return isinstance(self.options, dict) and bool(self.options.get("schedule"))
+
+
+class Verdict(Enum):
+    """What becomes of a job after an attempt."""
+
+    SUCCEEDED = auto()
+    FAILED = auto()
+    CANCELLED = auto()
+    RETRY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed. Texts are fit for PostgreSQL."""
+
+    type: str
+    message: str
+    traceback: str
+
+    @property
+    def error(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    Args:
+        elapsed: Seconds from the claim to the end, by a monotonic clock: the database adds them to its own instants.
+        results: JSON text, when it succeeded.
+        delay: Seconds until the retry, when there is one.
+    """
+
+    job: ClaimedJob
+    verdict: Verdict
+    elapsed: float
+    results: str | None = None
+    failure: Failure | None = None
+    delay: float = 0.0

@@ -1,0 +1,158 @@
+"""Where tasks run: sync ones in threads, coroutines on one event loop. Each attempt ends in one call of `done`."""
+
+import asyncio
+import ctypes
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Protocol
+
+from queuer.context import enter_job
+from queuer.errors import JobCancelled, JobInterrupted, JobTimeout
+from queuer.values import Outcome
+from queuer.worker.attempt import Attempt, Interrupt
+
+logger = logging.getLogger(__name__)
+
+Done = Callable[[Attempt, Outcome | None], None]
+
+
+class Executor(Protocol):
+    def run(self, attempts: Sequence[Attempt]) -> None:
+        """Begins these attempts. Returns at once."""
+
+    def close(self) -> None:
+        """Ends the executor's threads, but for those that a task holds on to."""
+
+
+class ThreadExecutor:
+    """Runs sync tasks. Threads are made as they are needed, `most` at most."""
+
+    def __init__(self, most: int, done: Done) -> None:
+        self._most = most
+        self._done = done
+        self._waiting: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._idle = threading.Semaphore(0)
+
+    def run(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            self._waiting.put(attempt)
+            if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+                self._spawn()
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join(timeout=0.2)
+            if thread.is_alive():
+                logger.warning("thread %s is still in a task that can't be interrupted; it is left behind", thread.name)
+        self._threads.clear()
+
+    def _spawn(self) -> None:
+        name = f"queuer task {len(self._threads) + 1}"
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        while (attempt := self._waiting.get()) is not None:
+            self._done(attempt, call(attempt))
+            self._idle.release()
+
+
+def call(attempt: Attempt) -> Outcome | None:
+    """Runs the task here and now; another thread may interrupt it by an asynchronous exception.
+
+    That exception can arrive between any two lines, also after the task's own, but only once for an attempt.
+    """
+    value, error = None, None
+    this_thread = threading.get_ident()
+    try:
+        try:
+            attempt.enter(lambda reason: _raise_in(this_thread, type(reason)))
+            enter_job(attempt.context)
+            value = attempt.task.fn(*attempt.parameters, **attempt.parameters_keyed)
+        except BaseException as raised:  # noqa: BLE001 - SystemExit and KeyboardInterrupt fail the job alone, too
+            error = raised
+        attempt.leave()
+        _raise_in(this_thread, None)
+    except (JobTimeout, JobCancelled, JobInterrupted) as late:
+        error = late
+        attempt.leave()
+    enter_job(None)
+    return attempt.conclude(value, error)
+
+
+def _raise_in(thread: int, kind: type[Interrupt] | None) -> None:
+    """Raises `kind` in another thread as soon as it runs Python code; None takes back what has not arrived yet."""
+    exception = ctypes.py_object(kind) if kind is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
+
+
+class LoopExecutor:
+    """Runs coroutines, all on one event loop in a thread of its own."""
+
+    def __init__(self, done: Done) -> None:
+        self._done = done
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="queuer event loop", daemon=True)
+
+    def run(self, attempts: Sequence[Attempt]) -> None:
+        if not self._thread.is_alive():
+            self._thread.start()
+        self._loop.call_soon_threadsafe(self._begin, attempts)
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._closing = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=1.0)
+        if self._thread.is_alive():
+            logger.warning("the event loop is blocked by a task that can't be interrupted; it is left behind")
+        else:
+            self._loop.close()
+
+    def _begin(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            task = self._loop.create_task(self._attempt(attempt))
+            self._tasks.add(task)  # the loop itself holds tasks only weakly
+            task.add_done_callback(self._tasks.discard)
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        value, error = None, None
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - for the type checker
+        try:
+            attempt.enter(lambda _reason: self._cancel(task))
+            enter_job(attempt.context)
+            value = await attempt.task.fn(*attempt.parameters, **attempt.parameters_keyed)
+        except BaseException as raised:  # noqa: BLE001 - also what would end the loop, and our own cancelling
+            error = raised
+        attempt.leave()
+        self._done(attempt, attempt.conclude(value, error))
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        self._loop.call_soon_threadsafe(task.cancel)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        while not self._closing:
+            try:
+                self._loop.run_forever()
+            except BaseException:  # SystemExit from a task that a task made passes through the loop
+                logger.exception("a task raised out of the event loop; it goes on")
+        self._cancel_leftovers()
+
+    def _cancel_leftovers(self) -> None:
+        """What tasks started and left behind ends with the worker."""
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left, timeout=0.5))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())

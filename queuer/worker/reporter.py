@@ -1,0 +1,79 @@
+"""Has outcomes written: whatever has ended while the last write was under way goes into the next one."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from queuer.errors import DatabaseUnavailable
+from queuer.values import Failure, Outcome, Verdict
+from queuer.worker.attempt import describe
+from queuer.worker.loop import Loop
+
+logger = logging.getLogger(__name__)
+
+#: Outcomes that go into one write.
+LARGEST_BATCH = 1000
+
+
+class Reporter:
+    """Keeps outcomes until they are written. A write that can't reach the database is repeated; the task isn't.
+
+    Args:
+        finish: Writes outcomes, all or none.
+        written: Told after each write.
+    """
+
+    def __init__(self, finish: Callable[[Sequence[Outcome]], None], written: Callable[[], None]) -> None:
+        self._finish = finish
+        self._written = written
+        self._kept: deque[Outcome] = deque()
+        self._loop = Loop("reporter", self._step)
+        self.start = self._loop.start
+
+    def report(self, outcome: Outcome) -> None:
+        self._kept.append(outcome)
+        self._loop.wake()
+
+    @property
+    def backlog(self) -> int:
+        """Outcomes that are not written yet."""
+        return len(self._kept)
+
+    def stop(self) -> None:
+        """Writes what is kept, in one last try, and ends.
+
+        Raises:
+            DatabaseUnavailable: It could not be written. The jobs will be taken for lost, and run again.
+        """
+        self._loop.stop()
+        while self._kept:
+            self._step()
+
+    def _step(self) -> float | None:
+        batch = [self._kept[i] for i in range(min(len(self._kept), LARGEST_BATCH))]
+        if not batch:
+            return None
+        self._write(batch)
+        for _ in batch:
+            self._kept.popleft()
+        self._written()
+        return 0
+
+    def _write(self, batch: Sequence[Outcome]) -> None:
+        try:
+            self._finish(batch)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one outcome that the database refuses must not hold up the others
+            if len(batch) > 1:
+                for outcome in batch:
+                    self._write([outcome])
+            else:
+                self._write_refusal(batch[0], error)
+
+    def _write_refusal(self, outcome: Outcome, error: Exception) -> None:
+        """The job has ended, but the database does not take how: say that instead."""
+        logger.error("the outcome of job %s can't be written; it fails instead", outcome.job.rid, exc_info=error)
+        first_line = describe(error, None).message.partition("\n")[0][:1000]
+        failure = Failure(type(error).__name__, f"the outcome was refused by the database: {first_line}", "")
+        self._finish([Outcome(outcome.job, Verdict.FAILED, outcome.elapsed, failure=failure)])

@@ -1,0 +1,147 @@
+"""The slots: which jobs run, how many more may, and when their time is up."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from queuer.errors import JobTimeout, TaskNotRegistered
+from queuer.options import OnError
+from queuer.tasks import Task
+from queuer.values import ClaimedJob, Outcome
+from queuer.worker.attempt import Attempt, Interrupt, refuse
+from queuer.worker.executors import LoopExecutor, ThreadExecutor
+from queuer.worker.loop import Loop
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after its interrupt when a task that has not ended is called unstoppable.
+GRACE = 5.0
+
+NEVER = float("inf")
+
+
+class Runner:
+    """Runs claimed jobs, `max_concurrency` at once at most.
+
+    Args:
+        find: A task by its name.
+        report: Takes each outcome, in the thread that made it.
+        freed: Told whenever a slot has become free.
+    """
+
+    def __init__(
+        self,
+        max_concurrency: int,
+        on_error: OnError | None,
+        *,
+        find: Callable[[str], Task | None],
+        report: Callable[[Outcome], None],
+        freed: Callable[[], None],
+    ) -> None:
+        self._max_concurrency = max_concurrency
+        self._on_error = on_error
+        self._find = find
+        self._report = report
+        self._freed = freed
+        self._running: set[Attempt] = set()
+        self._changed = threading.Condition()
+        self._threads = ThreadExecutor(max_concurrency, self._done)
+        self._event_loop = LoopExecutor(self._done)
+        self._watchdog = Loop("watchdog", self._look)
+        self._next_look = NEVER
+
+    def start(self) -> None:
+        self._watchdog.start()
+
+    def close(self) -> None:
+        """Ends the threads. Attempts that still run are on their own."""
+        self._watchdog.stop()
+        self._threads.close()
+        self._event_loop.close()
+
+    @property
+    def free(self) -> int:
+        """How many more jobs may run."""
+        return self._max_concurrency - len(self._running)
+
+    def run(self, jobs: Sequence[ClaimedJob]) -> None:
+        """Begins these jobs, which must not be more than are free."""
+        attempts = [attempt for job in jobs if (attempt := self._prepare(job)) is not None]
+        with self._changed:
+            self._running.update(attempts)
+        self._watch(attempts)
+        if coroutines := [attempt for attempt in attempts if attempt.task.is_async]:
+            self._event_loop.run(coroutines)
+        if calls := [attempt for attempt in attempts if not attempt.task.is_async]:
+            self._threads.run(calls)
+
+    def interrupt(self, reason: Interrupt) -> None:
+        """Ends all attempts that run."""
+        for attempt in self._attempts():
+            self._interrupt(attempt, reason)
+        self._watchdog.wake()
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Waits until nothing runs any more, `timeout` seconds at most. Tells whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running, timeout)
+
+    def _prepare(self, job: ClaimedJob) -> Attempt | None:
+        try:
+            return Attempt(job, self._task(job.task_name), self._on_error)
+        except Exception as error:  # noqa: BLE001 - a row that makes no sense fails alone
+            self._report(refuse(job, error))
+            return None
+
+    def _task(self, name: str) -> Task:
+        task = self._find(name)
+        if task is None:
+            raise TaskNotRegistered(f"the task {name!r} is not registered here")
+        return task
+
+    def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            self._report(outcome)
+        with self._changed:
+            self._running.discard(attempt)
+            self._changed.notify_all()
+        self._freed()
+
+    def _attempts(self) -> list[Attempt]:
+        with self._changed:
+            return list(self._running)
+
+    def _watch(self, attempts: Sequence[Attempt]) -> None:
+        """Wakes the watchdog only if it has to look at one of these before it would by itself."""
+        if min((attempt.look_at for attempt in attempts), default=NEVER) < self._next_look:
+            self._watchdog.wake()
+
+    def _look(self) -> float | None:
+        self._next_look = NEVER  # before looking, so that whoever comes in meanwhile wakes us
+        now = monotonic()
+        for attempt in self._attempts():
+            if attempt.look_at <= now:
+                self._escalate(attempt)
+        soonest = min((attempt.look_at for attempt in self._attempts()), default=NEVER)
+        if soonest == NEVER:
+            return None
+        self._next_look = soonest
+        return max(0.001, soonest - now)
+
+    def _escalate(self, attempt: Attempt) -> None:
+        if attempt.interrupted_by is None:
+            self._interrupt(attempt, JobTimeout(f"the attempt took longer than {attempt.on_error.timeout:g} s"))
+            return
+        attempt.look_at = NEVER
+        logger.warning(
+            "task %r of job %s does not react to its %s; it keeps its slot until it returns",
+            attempt.job.task_name,
+            attempt.job.rid,
+            type(attempt.interrupted_by).__name__,
+        )
+
+    @staticmethod
+    def _interrupt(attempt: Attempt, reason: Interrupt) -> None:
+        attempt.look_at = monotonic() + GRACE
+        attempt.interrupt(reason)

@@ -1,0 +1,114 @@
+"""One server for the whole run, one migrated template database, and a copy of it for whoever needs one."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+from support.servers import Databases, embedded_server, given_server, timescale_server
+
+from queuer import DatabaseConfiguration, OnError, Queuer, new_queuer_with_db
+from queuer.database import engines, migrate
+from queuer.database.database import Database
+
+collect_ignore: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--timescale", action="store_true", help="run on a TimescaleDB container, its own tests included")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--timescale"):
+        collect_ignore.append("timescale")
+
+
+@pytest.fixture(autouse=True)
+def _no_variables_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a developer has exported must not reach the tests, but for the variable that is meant to."""
+    for name in ("HOST", "PORT", "DATABASE", "USERNAME", "PASSWORD", "SCHEMA", "SSLMODE", "WITH_TIMESCALE"):
+        monkeypatch.delenv(f"QUEUER_DB_{name}", raising=False)
+    monkeypatch.delenv("QUEUER_ENCRYPTION_KEY", raising=False)
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """The server: of `QUEUER_TEST_DATABASE_URL`, or a TimescaleDB container, or the embedded one."""
+    if request.config.getoption("--timescale"):
+        server = timescale_server()
+    else:
+        server = given_server() or embedded_server(tmp_path_factory.mktemp("postgresql"))
+    with server as admin:
+        yield Databases(admin)
+
+
+@pytest.fixture
+def empty_config(databases: Databases) -> Iterator[DatabaseConfiguration]:
+    """An empty database for one test."""
+    with databases.empty() as config:
+        yield config
+
+
+@pytest.fixture
+def config(databases: Databases) -> Iterator[DatabaseConfiguration]:
+    """A migrated database for one test."""
+    with databases.migrated() as config:
+        yield config
+
+
+@pytest.fixture(scope="module")
+def module_engine(databases: Databases) -> Iterator[Engine]:
+    with databases.migrated() as config:
+        engine = engines.create(config, application_name="tests")
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def session(module_engine: Engine) -> Iterator[Session]:
+    """A session on a migrated database that is shared by the module: whatever the test does is rolled back."""
+    with Session(module_engine) as session:
+        yield session
+
+
+@pytest.fixture
+def engine(config: DatabaseConfiguration) -> Iterator[Engine]:
+    """An engine on a database of the test's own, for what has to be committed."""
+    engine = engines.create(config, application_name="tests")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def database(engine: Engine, config: DatabaseConfiguration) -> Database:
+    return Database(engine, config)
+
+
+MakeQueuer = Callable[..., Queuer]
+
+
+@pytest.fixture
+def make_queuer(config: DatabaseConfiguration) -> Iterator[MakeQueuer]:
+    """Makes queuers on the test's database, and stops them when it ends."""
+    made: list[Queuer] = []
+
+    def make(*options: OnError, max_concurrency: int = 4, on: DatabaseConfiguration = config) -> Queuer:
+        made.append(new_queuer_with_db("test", max_concurrency, "", on, *options))
+        return made[-1]
+
+    yield make
+    for queuer in made:
+        queuer.stop(timeout=0)
+
+
+@pytest.fixture
+def q(make_queuer: MakeQueuer) -> Queuer:
+    """A queuer that was not started."""
+    return make_queuer()
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return migrate.folder().parent

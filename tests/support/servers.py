@@ -1,0 +1,96 @@
+"""PostgreSQL for the tests: where it comes from, and databases on it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import psycopg
+
+from queuer import DatabaseConfiguration
+from queuer.database import embedded, engines, migrate
+
+
+def given_server() -> AbstractContextManager[DatabaseConfiguration] | None:
+    url = os.environ.get("QUEUER_TEST_DATABASE_URL")
+    return _given(url) if url else None
+
+
+@contextmanager
+def _given(url: str) -> Iterator[DatabaseConfiguration]:
+    yield DatabaseConfiguration.from_url(url)
+
+
+@contextmanager
+def embedded_server(directory: Path) -> Iterator[DatabaseConfiguration]:
+    """The library's embedded server, on a directory of its own, with nothing flushed to disk."""
+    config = embedded.start(directory / "data")
+    with _connected(config) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
+    yield config
+
+
+@contextmanager
+def timescale_server() -> Iterator[DatabaseConfiguration]:
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - only where there is Docker
+
+    container = PostgresContainer("timescale/timescaledb:latest-pg17", driver="psycopg")
+    with container:
+        yield DatabaseConfiguration.from_url(container.get_connection_url())
+
+
+@contextmanager
+def _connected(config: DatabaseConfiguration) -> Iterator[psycopg.Connection]:
+    url = config.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+class Databases:
+    """Makes databases on one server, and drops them."""
+
+    def __init__(self, admin: DatabaseConfiguration) -> None:
+        self.admin = admin
+        self._numbers = count(1)
+        self._template: str | None = None
+
+    @contextmanager
+    def empty(self) -> Iterator[DatabaseConfiguration]:
+        yield from self._made(template="template1")
+
+    @contextmanager
+    def migrated(self) -> Iterator[DatabaseConfiguration]:
+        if self._template is None:
+            self._template = self._make_template()
+        yield from self._made(template=self._template)
+
+    def _make_template(self) -> str:
+        config = self._create(template="template1")
+        engine = engines.create(config, application_name="tests")
+        migrate.upgrade(engine, config)
+        engine.dispose()
+        # A database in use can't be copied, and TimescaleDB's own workers would use it.
+        self._execute(f"ALTER DATABASE {config.database} ALLOW_CONNECTIONS false")
+        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{config.database}'")
+        return config.database
+
+    def _made(self, template: str) -> Iterator[DatabaseConfiguration]:
+        config = self._create(template)
+        try:
+            yield config
+        finally:
+            self._execute(f"DROP DATABASE {config.database} WITH (FORCE)")
+
+    def _create(self, template: str) -> DatabaseConfiguration:
+        name = f"queuer_test_{os.getpid()}_{next(self._numbers)}"
+        self._execute(f"DROP DATABASE IF EXISTS {name}")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return replace(self.admin, database=name)
+
+    def _execute(self, statement: str) -> None:
+        with _connected(self.admin) as connection:
+            connection.execute(statement)
