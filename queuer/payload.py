@@ -73,7 +73,8 @@ def _check_depth(path: str, depth: int) -> None:
 
 def _check_key(key: object, path: str) -> None:
     if not isinstance(key, str):
-        raise InvalidParameters(f"{path} has the key {key!r}; JSON allows keys of type str only: write str({key!r})")
+        kind = type(key).__name__
+        raise InvalidParameters(f"{path} has a key of type {kind}; JSON allows keys of type str only: write str(key)")
     _check_text(key, f"the key {key!r} in {path}")
 
 

@@ -2,7 +2,10 @@
 
 import sqlalchemy as sa
 from alembic import op
+from psycopg import sql
 from sqlalchemy.dialects import postgresql
+
+from queuer.errors import ConfigurationError
 
 revision = "0001"
 down_revision = None
@@ -45,7 +48,7 @@ def downgrade() -> None:
 
 def quoted(schema: str) -> str:
     # op.execute takes a text in which a colon would start a bound parameter
-    return postgresql.dialect().identifier_preparer.quote_identifier(schema).replace(":", r"\:")
+    return sql.Identifier(schema).as_string().replace(":", r"\:")
 
 
 def instant(name: str, *, nullable: bool = True, default: sa.ColumnElement | None = None) -> sa.Column:
@@ -182,7 +185,9 @@ def has_timescale(wanted: bool | None) -> bool:  # noqa: FBT001
         AND coalesce(current_setting('shared_preload_libraries', true), '') LIKE '%timescaledb%'"""
     if not connection.scalar(sa.text(offered)):
         if wanted:
-            raise ValueError("with_timescale is True, but the server does not offer TimescaleDB; install it there")
+            raise ConfigurationError(
+                "with_timescale is True, but the server does not offer TimescaleDB; install it there, or use None"
+            )
         return False
     try:
         with connection.begin_nested():

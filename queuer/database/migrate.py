@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg import sql
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.schema import CreateSchema
 
@@ -83,8 +84,8 @@ def prepare(target: Target) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _lock_key(schema)})
     if not inspect(connection).has_schema(schema):
         connection.execute(CreateSchema(schema))
-    quoted = connection.dialect.identifier_preparer.quote_identifier(schema)
-    connection.exec_driver_sql(f"SET LOCAL search_path TO {quoted.replace('%', '%%')}")
+    path = sql.Identifier(schema).as_string()
+    connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
     # The models have no schema, and autogenerate compares such tables with those of the default one.
     connection.dialect.default_schema_name = schema
 

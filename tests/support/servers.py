@@ -74,8 +74,8 @@ class Databases:
         migrate.upgrade(engine, config)
         engine.dispose()
         # A database in use can't be copied, and TimescaleDB's own workers would use it.
-        self._execute(f"ALTER DATABASE {config.database} ALLOW_CONNECTIONS false")
-        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{config.database}'")
+        self.execute(f"ALTER DATABASE {config.database} ALLOW_CONNECTIONS false")
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{config.database}'")
         return config.database
 
     def _made(self, template: str) -> Iterator[DatabaseConfiguration]:
@@ -83,14 +83,14 @@ class Databases:
         try:
             yield config
         finally:
-            self._execute(f"DROP DATABASE {config.database} WITH (FORCE)")
+            self.execute(f"DROP DATABASE {config.database} WITH (FORCE)")
 
     def _create(self, template: str) -> DatabaseConfiguration:
         name = f"queuer_test_{os.getpid()}_{next(self._numbers)}"
-        self._execute(f"DROP DATABASE IF EXISTS {name}")
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.execute(f"DROP DATABASE IF EXISTS {name}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return replace(self.admin, database=name)
 
-    def _execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
         with _connected(self.admin) as connection:
             connection.execute(statement)

@@ -1,0 +1,127 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from queue import SimpleQueue
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+from support.jobs import FIRST, new_job, succeeded, to_retry
+
+from queuer import DatabaseConfiguration, DatabaseUnavailable, new_queuer_with_db
+from queuer.database.listener import Listener
+from queuer.events import added_channel, ended_channel, read_ended
+from queuer.repositories import jobs, results
+from queuer.repositories.claims import claim, give_back
+
+Heard = SimpleQueue[str | None]
+
+OF_LISTENERS = """
+FROM pg_stat_activity WHERE application_name = 'queuer listener' AND datname = current_database()
+"""
+
+
+@pytest.fixture
+def listener(config: DatabaseConfiguration) -> Iterator[Listener]:
+    listener = Listener(config)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def added(listener: Listener) -> Heard:
+    return listen(listener, added_channel("public"))
+
+
+def listen(listener: Listener, channel: str) -> Heard:
+    heard: Heard = SimpleQueue()
+    listener.listen(channel, heard.put)
+    assert heard.get(timeout=5) is None  # look at everything once: something may have happened before
+    return heard
+
+
+def nothing_more(heard: Heard, engine: Engine, channel: str) -> bool:
+    """Notifications come in the order of their commits, so one sent now comes after all others."""
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_notify(:channel, 'last')"), {"channel": channel})
+    return heard.get(timeout=5) == "last"
+
+
+def test_an_insert_is_one_notification_however_many_rows(engine: Engine, added: Heard) -> None:
+    with Session(engine) as session, session.begin():
+        jobs.copy_in(session, [new_job() for _ in range(500)])
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO job (task_name) SELECT 'task' FROM generate_series(1, 500)"))
+    assert [added.get(timeout=5), added.get(timeout=5)] == ["", ""]
+    assert nothing_more(added, engine, added_channel("public"))
+
+
+def test_a_rolled_back_insert_is_not_told(engine: Engine, added: Heard) -> None:
+    with Session(engine) as session:
+        jobs.insert_one(session, new_job())
+    assert nothing_more(added, engine, added_channel("public"))
+
+
+def test_given_back_and_retried_jobs_wake_the_workers_too(engine: Engine, added: Heard) -> None:
+    with Session(engine) as session, session.begin():
+        jobs.copy_in(session, [new_job(), new_job()])
+    assert added.get(timeout=5) == ""
+    with Session(engine) as session, session.begin():
+        taken = claim(session, FIRST, ["task"], limit=2)
+        results.reschedule(session, FIRST, [to_retry(taken[0])])
+    assert added.get(timeout=5) == ""
+    with Session(engine) as session, session.begin():
+        give_back(session, FIRST)
+    assert added.get(timeout=5) == ""
+
+
+@pytest.mark.parametrize("count", [1, 50, 51])
+def test_ended_jobs_are_named_as_long_as_the_payload_stays_small(
+    engine: Engine, listener: Listener, count: int
+) -> None:
+    ended = listen(listener, ended_channel("public"))
+    with Session(engine) as session, session.begin():
+        jobs.copy_in(session, [new_job() for _ in range(count)])
+        taken = claim(session, FIRST, ["task"], limit=count)
+        results.archive(session, FIRST, [succeeded(job) for job in taken])
+    payload = ended.get(timeout=5)
+    assert payload is not None
+    assert len(payload) < 2000
+    assert read_ended(payload) == ({job.rid for job in taken} if count <= 50 else None)
+
+
+def test_other_schemas_are_not_heard(engine: Engine, added: Heard, config: DatabaseConfiguration) -> None:
+    elsewhere = new_queuer_with_db("test", 1, "", replace(config, schema="elsewhere"))
+    elsewhere.add_job("task")
+    elsewhere.stop()
+    assert nothing_more(added, engine, added_channel("public"))
+
+
+def test_a_cut_connection_is_replaced_and_everything_looked_at_again(engine: Engine, added: Heard) -> None:
+    with engine.begin() as connection:
+        cut = connection.execute(text(f"SELECT pg_terminate_backend(pid) {OF_LISTENERS}"))
+        assert [row[0] for row in cut] == [True]
+    assert added.get(timeout=5) is None
+    assert nothing_more(added, engine, added_channel("public"))
+
+
+def test_one_connection_serves_all_channels_and_none_is_left(engine: Engine, listener: Listener) -> None:
+    listen(listener, "one")
+    listen(listener, "two")
+    assert listeners(engine) == 1
+    listener.close()
+    listener.close()
+    assert listeners(engine) == 0
+    listen(listener, "one")
+    assert listeners(engine) == 1
+
+
+def listeners(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(text(f"SELECT count(*) {OF_LISTENERS}")) or 0
+
+
+def test_an_unreachable_server_is_said() -> None:
+    listener = Listener(DatabaseConfiguration(host="127.0.0.1", port=1))
+    with pytest.raises(DatabaseUnavailable, match="can't listen on host 127.0.0.1, port 1"):
+        listener.listen("channel", print, timeout=0.05)
+    listener.close()

@@ -1,0 +1,115 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session
+from support.jobs import FIRST, SECOND, new_job
+
+from queuer import Job, JobStatus, Options, Schedule
+from queuer.repositories import jobs
+from queuer.repositories.claims import claim, give_back, seconds_until_due
+
+TASKS = ["task", "other"]
+AN_HOUR = timedelta(hours=1)
+
+
+def at(start: datetime) -> Options:
+    return Options(schedule=Schedule(start=start))
+
+
+def test_the_oldest_are_taken_first_and_marked(session: Session) -> None:
+    added = [jobs.insert_one(session, new_job("task", n)) for n in range(3)]
+    taken = claim(session, FIRST, TASKS, limit=2)
+    assert [job.rid for job in taken] == [job.rid for job in added[:2]]
+    assert [(job.parameters, job.attempt, job.failures) for job in taken] == [([0], 1, 0), ([1], 1, 0)]
+    row = session.scalars(select(Job).where(Job.id == taken[0].id)).one()
+    assert (row.status, row.worker_rid, row.attempts) == (JobStatus.RUNNING, FIRST, 1)
+    assert row.started_at is not None
+    assert [job.rid for job in claim(session, SECOND, TASKS, limit=5)] == [added[2].rid]
+
+
+def test_only_jobs_of_ones_own_tasks_are_taken(session: Session) -> None:
+    jobs.insert_one(session, new_job("foreign"))
+    mine = jobs.insert_one(session, new_job("other"))
+    assert [job.rid for job in claim(session, FIRST, TASKS, limit=5)] == [mine.rid]
+    assert claim(session, FIRST, [], limit=5) == []
+
+
+def test_a_scheduled_job_is_taken_when_it_is_due(session: Session) -> None:
+    now = datetime.now(UTC)
+    jobs.insert_one(session, new_job(options=at(now + AN_HOUR)))
+    due = jobs.insert_one(session, new_job(options=at(now - AN_HOUR)))
+    queued = jobs.insert_one(session, new_job())
+    assert [job.rid for job in claim(session, FIRST, TASKS, limit=5)] == [due.rid, queued.rid]
+
+
+def test_due_and_queued_jobs_share_the_limit(session: Session) -> None:
+    past = datetime.now(UTC) - AN_HOUR
+    due = [jobs.insert_one(session, new_job(options=at(past + n * timedelta(seconds=1)))) for n in range(2)]
+    queued = [jobs.insert_one(session, new_job()) for _ in range(2)]
+    assert [job.rid for job in claim(session, FIRST, TASKS, limit=1)] == [due[0].rid]
+    assert [job.rid for job in claim(session, FIRST, TASKS, limit=2)] == [due[1].rid, queued[0].rid]
+
+
+def test_two_workers_never_take_the_same_job(engine: Engine) -> None:
+    with Session(engine) as setup, setup.begin():
+        jobs.copy_in(setup, [new_job() for _ in range(3)])
+    with Session(engine) as mine, mine.begin(), Session(engine) as theirs, theirs.begin():
+        taken = claim(mine, FIRST, TASKS, limit=2)
+        left = claim(theirs, SECOND, TASKS, limit=5)  # does not wait for the other transaction either
+        assert (len(taken), len(left)) == (2, 1)
+        assert {job.id for job in taken}.isdisjoint({job.id for job in left})
+
+
+def test_a_claim_locks_no_more_than_it_takes(engine: Engine) -> None:
+    with Session(engine) as setup, setup.begin():
+        jobs.copy_in(setup, [new_job() for _ in range(100)])
+    with Session(engine) as mine, mine.begin(), Session(engine) as theirs, theirs.begin():
+        claim(mine, FIRST, TASKS, limit=10)
+        free = theirs.execute(text("SELECT id FROM job FOR UPDATE SKIP LOCKED")).all()
+        assert len(free) == 90
+
+
+@pytest.mark.parametrize("table", ["empty", "large"])
+def test_the_claim_never_scans_the_table(engine: Engine, table: str) -> None:
+    """Neither the custom plan nor the generic one that a prepared statement changes to."""
+    with Session(engine) as session:
+        if table == "large":
+            jobs.copy_in(session, [new_job() for _ in range(20_000)])
+            session.commit()
+            session.execute(text("ANALYZE job"))
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            session.execute(text("SET plan_cache_mode = " + mode))
+            session.execute(text("SET enable_seqscan = on"))
+            before = _rows_read_by_scans(session)
+            for _ in range(3):
+                claim(session, FIRST, TASKS, limit=10)
+            session.commit()
+            assert _rows_read_by_scans(session) - before <= (0 if table == "large" else 100)
+
+
+def _rows_read_by_scans(session: Session) -> int:
+    session.execute(text("SELECT pg_stat_force_next_flush()"))
+    session.commit()
+    read = session.scalar(text("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'job'"))
+    session.commit()
+    return int(read or 0)
+
+
+def test_when_the_next_one_is_due(session: Session) -> None:
+    assert seconds_until_due(session, TASKS) is None
+    jobs.insert_one(session, new_job("foreign", options=at(datetime.now(UTC))))
+    jobs.insert_one(session, new_job(options=at(datetime.now(UTC) + AN_HOUR)))
+    assert seconds_until_due(session, TASKS) == pytest.approx(3600, abs=60)
+    jobs.insert_one(session, new_job(options=at(datetime.now(UTC) - AN_HOUR)))
+    assert seconds_until_due(session, TASKS) == pytest.approx(-3600, abs=60)
+
+
+def test_what_is_given_back_is_queued_and_keeps_its_attempts(session: Session) -> None:
+    added = [jobs.insert_one(session, new_job()) for _ in range(3)]
+    claim(session, FIRST, TASKS, limit=2)
+    claim(session, SECOND, TASKS, limit=1)
+    assert give_back(session, FIRST) == {added[0].id, added[1].id}
+    assert give_back(session, FIRST) == set()
+    again = claim(session, SECOND, TASKS, limit=5)
+    assert [(job.id, job.attempt) for job in again] == [(added[0].id, 2), (added[1].id, 2)]

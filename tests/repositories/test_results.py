@@ -1,0 +1,103 @@
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from support.jobs import FAILURE, FIRST, SECOND, failed, new_job, succeeded, to_retry
+
+from queuer import Job, JobArchive, JobStatus, Options
+from queuer.repositories import archive, jobs, results
+from queuer.repositories.claims import claim
+from queuer.values import ClaimedJob
+
+HALF_A_SECOND = timedelta(seconds=0.5)
+
+
+def claim_new(session: Session, count: int = 1) -> list[ClaimedJob]:
+    for n in range(count):
+        jobs.insert_one(session, new_job("task", n, options=Options(metadata={"n": n})))
+    return claim(session, FIRST, ["task"], limit=count)
+
+
+def test_a_job_leaves_one_table_and_enters_the_other_as_it_was(session: Session) -> None:
+    (taken,) = claim_new(session)
+    before = jobs.find(session, taken.rid)
+    assert before is not None
+    common = [name for name in Job.__table__.columns.keys() if name != "status"]  # noqa: SIM118
+    expected = {name: value for name, value in _row(before).items() if name in common}
+    assert results.archive(session, FIRST, [succeeded(taken, '[{"a": 1}]')]) == {taken.id}
+    session.expire_all()
+    assert jobs.find(session, taken.rid) is None
+    (ended,) = archive.find(session, [taken.rid])
+    assert {name: value for name, value in _row(ended).items() if name in common} == expected
+    assert (ended.status, ended.result, ended.results, ended.error) == (JobStatus.SUCCEEDED, {"a": 1}, [{"a": 1}], None)
+    assert ended.started_at is not None
+    assert ended.ended_at - ended.started_at == HALF_A_SECOND
+
+
+def _row(record: Job | JobArchive) -> dict[str, object]:
+    table = record.__table__
+    return {
+        column.name: getattr(record, "options_json" if column.name == "options" else column.name)
+        for column in table.columns
+    }
+
+
+def test_a_failure_is_kept_with_its_attempt(session: Session) -> None:
+    (taken,) = claim_new(session)
+    results.archive(session, FIRST, [failed(taken)])
+    (ended,) = archive.find(session, [taken.rid])
+    assert (ended.status, ended.error, ended.results, ended.result) == (JobStatus.FAILED, "ValueError: no", None, None)
+    (failure,) = ended.failures
+    assert failure["attempt"] == 1
+    assert failure["worker_rid"] == str(FIRST)
+    assert {failure["type"], failure["message"], failure["traceback"]} == {"ValueError", "no", FAILURE.traceback}
+    assert failure["started_at"] < failure["ended_at"]
+
+
+def test_many_outcomes_are_one_statement(session: Session) -> None:
+    taken = claim_new(session, 5)
+    outcomes = [succeeded(job, f"[{job.parameters[0]}]") for job in taken[:4]] + [failed(taken[4])]
+    assert results.archive(session, FIRST, outcomes) == {job.id for job in taken}
+    ended = archive.page(session, None, last_id=0, entries=10)
+    assert [job.result for job in ended] == [None, 3, 2, 1, 0]
+    assert [job.status for job in archive.page(session, JobStatus.FAILED, last_id=0, entries=10)] == ["FAILED"]
+    assert archive.page(session, None, last_id=ended[-1].id, entries=10) == []
+
+
+@pytest.mark.parametrize("write", [results.archive, results.reschedule])
+def test_a_job_of_another_worker_or_attempt_is_left_alone(session: Session, write: object) -> None:
+    (taken,) = claim_new(session)
+    assert callable(write)
+    assert write(session, SECOND, [to_retry(taken)]) == set()
+    assert write(session, FIRST, [to_retry(taken._replace(attempt=2))]) == set()
+    job = jobs.find(session, taken.rid)
+    assert job is not None
+    assert job.status is JobStatus.RUNNING
+    assert session.scalar(select(func.count()).select_from(JobArchive)) == 0
+
+
+def test_a_retry_waits_as_a_scheduled_row_and_keeps_its_history(session: Session) -> None:
+    (taken,) = claim_new(session)
+    assert results.reschedule(session, FIRST, [to_retry(taken, delay=0)]) == {taken.id}
+    job = jobs.find(session, taken.rid)
+    assert job is not None
+    assert (job.status, job.attempts, job.worker_rid, job.started_at) == (JobStatus.SCHEDULED, 1, None, None)
+    assert [failure["attempt"] for failure in job.failures] == [1]
+
+
+def test_a_retry_is_not_taken_before_its_delay(session: Session) -> None:
+    (taken,) = claim_new(session)
+    results.reschedule(session, FIRST, [to_retry(taken, delay=60)])
+    assert claim(session, SECOND, ["task"], limit=1) == []
+
+
+def test_an_outcome_that_is_written_twice_counts_once(session: Session) -> None:
+    first, second = claim_new(session, 2)
+    assert results.archive(session, FIRST, [succeeded(first)]) == {first.id}
+    assert results.archive(session, FIRST, [succeeded(first)]) == set()
+    assert results.reschedule(session, FIRST, [to_retry(second)]) == {second.id}
+    assert results.reschedule(session, FIRST, [to_retry(second)]) == set()
+    job = jobs.find(session, second.rid)
+    assert job is not None
+    assert len(job.failures) == 1

@@ -1,0 +1,34 @@
+"""Jobs for the tests of the lower layers."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from queuer import Options
+from queuer.values import ClaimedJob, Failure, NewJob, Outcome, Verdict
+
+FIRST, SECOND = uuid4(), uuid4()
+
+FAILURE = Failure("ValueError", "no", "Traceback …")
+
+
+def new_job(
+    task_name: str = "task", *parameters: Any, options: Options | None = None, rid: UUID | None = None
+) -> NewJob:
+    return NewJob(rid or uuid4(), task_name, parameters, {}, options or Options())
+
+
+def claimed(task_name: str = "task", *parameters: Any, id: int = 1, **columns: Any) -> ClaimedJob:
+    values = {"options": {}, "attempt": 1, "failures": 0, "parameters_keyed": {}, **columns}
+    return ClaimedJob(id=id, rid=uuid4(), task_name=task_name, parameters=list(parameters), **values)
+
+
+def succeeded(job: ClaimedJob, results: str = "[null]", elapsed: float = 0.5) -> Outcome:
+    return Outcome(job, Verdict.SUCCEEDED, elapsed, results=results)
+
+
+def failed(job: ClaimedJob) -> Outcome:
+    return Outcome(job, Verdict.FAILED, 0.5, failure=FAILURE)
+
+
+def to_retry(job: ClaimedJob, delay: float = 60.0) -> Outcome:
+    return Outcome(job, Verdict.RETRY, 0.5, failure=FAILURE, delay=delay)

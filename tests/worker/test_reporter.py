@@ -1,0 +1,103 @@
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+
+import pytest
+from support.jobs import claimed, succeeded
+
+from queuer import DatabaseUnavailable
+from queuer.values import Outcome, Verdict
+from queuer.worker.reporter import Reporter
+
+Written = SimpleQueue[Sequence[Outcome]]
+
+
+def outcome(id: int) -> Outcome:
+    return succeeded(claimed(id=id))
+
+
+def ids(outcomes: Sequence[Outcome]) -> list[int]:
+    return [outcome.job.id for outcome in outcomes]
+
+
+@pytest.fixture
+def written() -> Written:
+    return SimpleQueue()
+
+
+@pytest.fixture
+def start() -> Callable[[Callable[[Sequence[Outcome]], None]], Reporter]:
+    def started(finish: Callable[[Sequence[Outcome]], None]) -> Reporter:
+        reporter = Reporter(finish, lambda: None)
+        reporter.start()
+        return reporter
+
+    return started
+
+
+def test_whatever_ends_during_a_write_goes_into_the_next(written: Written, start: Callable[..., Reporter]) -> None:
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def finish(outcomes: Sequence[Outcome]) -> None:
+        under_way.set()
+        go_on.wait(5)
+        written.put(outcomes)
+
+    reporter = start(finish)
+    reporter.report(outcome(1))
+    under_way.wait(5)
+    for id in (2, 3, 4):
+        reporter.report(outcome(id))
+    assert reporter.backlog == 4
+    go_on.set()
+    assert [ids(written.get(timeout=5)), ids(written.get(timeout=5))] == [[1], [2, 3, 4]]
+    reporter.stop()
+    assert reporter.backlog == 0
+
+
+def test_what_can_not_be_written_is_kept_and_written_later(written: Written, start: Callable[..., Reporter]) -> None:
+    broken = [DatabaseUnavailable("away"), DatabaseUnavailable("still away")]
+
+    def finish(outcomes: Sequence[Outcome]) -> None:
+        if broken:
+            raise broken.pop()
+        written.put(outcomes)
+
+    reporter = start(finish)
+    reporter.report(outcome(1))
+    assert ids(written.get(timeout=5)) == [1]
+    reporter.stop()
+
+
+def test_stopping_writes_what_is_left(written: Written) -> None:
+    reporter = Reporter(written.put, lambda: None)
+    for id in (1, 2):
+        reporter.report(outcome(id))
+    reporter.stop()
+    assert ids(written.get(timeout=5)) == [1, 2]
+
+
+def test_stopping_without_a_database_says_so() -> None:
+    def finish(_outcomes: Sequence[Outcome]) -> None:
+        raise DatabaseUnavailable("away")
+
+    reporter = Reporter(finish, lambda: None)
+    reporter.report(outcome(1))
+    with pytest.raises(DatabaseUnavailable):
+        reporter.stop()
+
+
+def test_one_outcome_that_is_refused_holds_up_no_other(written: Written, start: Callable[..., Reporter]) -> None:
+    def finish(outcomes: Sequence[Outcome]) -> None:
+        if any(outcome.job.id == 2 and outcome.verdict is Verdict.SUCCEEDED for outcome in outcomes):
+            raise ValueError("jsonb refuses it")
+        written.put(outcomes)
+
+    reporter = Reporter(finish, lambda: None)
+    for id in (1, 2, 3):
+        reporter.report(outcome(id))
+    reporter.stop()
+    one, two, three = (written.get(timeout=5)[0] for _ in range(3))
+    assert [one.verdict, two.verdict, three.verdict] == [Verdict.SUCCEEDED, Verdict.FAILED, Verdict.SUCCEEDED]
+    assert two.failure is not None
+    assert two.failure.error == "ValueError: the outcome was refused by the database: jsonb refuses it"
