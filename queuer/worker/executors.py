@@ -93,42 +93,43 @@ def _raise_in(thread: int, kind: type[Interrupt] | None) -> None:
 
 
 class LoopExecutor:
-    """Runs coroutines, all on one event loop in a thread of its own."""
+    """Runs coroutines, all on one event loop in a thread of its own, which begins with the first of them."""
 
     def __init__(self, done: Done) -> None:
         self._done = done
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="queuer event loop", daemon=True)
 
     def run(self, attempts: Sequence[Attempt]) -> None:
-        if not self._thread.is_alive():
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._run_loop, args=[self._loop], name="queuer event loop", daemon=True
+            )
             self._thread.start()
-        self._loop.call_soon_threadsafe(self._begin, attempts)
+        self._loop.call_soon_threadsafe(self._begin, self._loop, attempts)
 
     def close(self) -> None:
-        if self._thread.is_alive():
-            self._closing = True
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(timeout=1.0)
+        if self._loop is None or self._thread is None:
+            return
+        self._closing = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=1.0)
         if self._thread.is_alive():
             logger.warning("the event loop is blocked by a task that can't be interrupted; it is left behind")
-        else:
-            self._loop.close()
 
-    def _begin(self, attempts: Sequence[Attempt]) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
-            task = self._loop.create_task(self._attempt(attempt))
+            task = loop.create_task(self._attempt(attempt))
             self._tasks.add(task)  # the loop itself holds tasks only weakly
             task.add_done_callback(self._tasks.discard)
 
     async def _attempt(self, attempt: Attempt) -> None:
         value, error = None, None
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type checker
         try:
-            attempt.enter(lambda _reason: self._cancel(task))
+            attempt.enter(_canceller())
             enter_job(attempt.context)
             value = await attempt.task.fn(*attempt.parameters, **attempt.parameters_keyed)
         except BaseException as raised:  # noqa: BLE001 - also what would end the loop, and our own cancelling
@@ -136,23 +137,33 @@ class LoopExecutor:
         attempt.leave()
         self._done(attempt, attempt.conclude(value, error))
 
-    def _cancel(self, task: asyncio.Task[None]) -> None:
-        self._loop.call_soon_threadsafe(task.cancel)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
         while not self._closing:
             try:
-                self._loop.run_forever()
+                loop.run_forever()
             except BaseException:  # SystemExit from a task that a task made passes through the loop
                 logger.exception("a task raised out of the event loop; it goes on")
-        self._cancel_leftovers()
+        _cancel_leftovers(loop)
+        loop.close()
 
-    def _cancel_leftovers(self) -> None:
-        """What tasks started and left behind ends with the worker."""
-        left = asyncio.all_tasks(self._loop)
-        for task in left:
-            task.cancel()
-        if left:
-            self._loop.run_until_complete(asyncio.wait(left, timeout=0.5))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+
+def _canceller() -> Callable[[Interrupt], None]:
+    """What cancels the asyncio task at hand, from any thread."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def cancel(_reason: Interrupt) -> None:
+        if task is not None:
+            loop.call_soon_threadsafe(task.cancel)
+
+    return cancel
+
+
+def _cancel_leftovers(loop: asyncio.AbstractEventLoop) -> None:
+    """What tasks started and left behind ends with the worker."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=0.5))
+    loop.run_until_complete(loop.shutdown_asyncgens())

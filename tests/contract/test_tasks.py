@@ -18,7 +18,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> TaskRegistry:
     return registry
 
 
-def run(q: Queuer, task: Any, *parameters: Any, **keyed: Any) -> Any:
+def run(q: Queuer, task: Any, /, *parameters: Any, **keyed: Any) -> Any:
     """Adds a job on a queuer that runs, and returns the ended job."""
     ended = q.wait_for_job_finished(q.add_job(task, *parameters, **keyed).rid, timeout_seconds=10)
     assert ended is not None

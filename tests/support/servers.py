@@ -60,7 +60,7 @@ class Databases:
 
     @contextmanager
     def empty(self) -> Iterator[DatabaseConfiguration]:
-        yield from self._made(template="template1")
+        yield from self._made(template="template0")
 
     @contextmanager
     def migrated(self) -> Iterator[DatabaseConfiguration]:
@@ -69,7 +69,7 @@ class Databases:
         yield from self._made(template=self._template)
 
     def _make_template(self) -> str:
-        config = self._create(template="template1")
+        config = self._create(template="template0")
         engine = engines.create(config, application_name="tests")
         migrate.upgrade(engine, config)
         engine.dispose()

