@@ -47,7 +47,8 @@ class Queuer:
         self._registry = TaskRegistry(declared)
         self._supervisor: Supervisor | None = None
         self._waiting: Waiting | None = None
-        self._lock = threading.RLock()  # guards the two above, and with them what runs
+        self._one_at_a_time = threading.Lock()  # start and stop
+        self._waiting_lock = threading.Lock()
 
         engine = engines.create(config, application_name=f"queuer {name}")
         heart = engines.create(config, application_name=f"queuer {name} heartbeat", pool_size=1)
@@ -94,11 +95,11 @@ class Queuer:
 
     def _add_task(self, fn: object, name: str | None) -> Task:
         task = self._registry.add(fn, name)
-        with self._lock:
-            if self._supervisor:
-                self._supervisor.tasks_changed()
-            else:
-                self._beat(WorkerStatus.READY)
+        supervisor = self._supervisor
+        if supervisor is not None:
+            supervisor.tasks_changed()
+        else:
+            self._beat(WorkerStatus.READY)
         return task
 
     # -- Adding jobs
@@ -188,12 +189,13 @@ class Queuer:
 
     def _expecting(self) -> Waiting:
         """What waits; on first use it begins to listen."""
-        with self._lock:
+        with self._waiting_lock:
             if self._waiting is None:
                 self._waiting = Waiting(lambda rids: inspect.ended(self._database, rids))
                 self._waiting.start()
-            self._listener.listen(ended_channel(self._database.config.schema), self._waiting.tell)
-            return self._waiting
+            waiting = self._waiting
+        self._listener.listen(ended_channel(self._database.config.schema), waiting.tell)
+        return waiting
 
     # -- Running
 
@@ -204,7 +206,7 @@ class Queuer:
             QueuerError: It runs already.
             DatabaseUnavailable: The server can't be reached; nothing was started.
         """
-        with self._lock:
+        with self._one_at_a_time:
             if self._supervisor is not None:
                 raise QueuerError(f"queuer {self._identity.name!r} runs already; stop() it before another start()")
             supervisor = Supervisor(self._database, self._heart, self._listener, self._identity, self._registry)
@@ -227,12 +229,13 @@ class Queuer:
             timeout: Seconds that running jobs may take to end. The rest is interrupted and queued again.
             cancel_jobs: Let the interrupted ones end CANCELLED instead.
         """
-        with self._lock:
+        with self._one_at_a_time:
             supervisor, self._supervisor = self._supervisor, None
-            waiting, self._waiting = self._waiting, None
             if supervisor is not None:
                 atexit.unregister(self.stop)
                 supervisor.stop(timeout, cancel_jobs=cancel_jobs)
+            with self._waiting_lock:
+                waiting, self._waiting = self._waiting, None
             if waiting is not None:
                 waiting.stop()
             self._close_connections()

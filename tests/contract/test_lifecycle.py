@@ -177,3 +177,26 @@ def test_a_worker_survives_the_loss_of_all_its_connections(q: Queuer, engine: En
             done = q.wait_for_job_finished(rid, timeout_seconds=20)
             assert done is not None
             assert (done.result, done.attempts) == ("done", 1)
+
+
+def test_a_task_may_use_its_queuer_while_it_stops(q: Queuer) -> None:
+    entered, stopping = threading.Event(), threading.Event()
+
+    @q.task
+    def task() -> object:
+        entered.set()
+        stopping.wait(5)
+        q.add_task_with_name(lambda: None, "more")
+        return q.wait_for_job_finished(q.add_job("nobody has it").rid, timeout_seconds=0)
+
+    q.start()
+    job = q.add_job(task)
+    entered.wait(5)
+    stopper = threading.Thread(target=q.stop)
+    stopper.start()
+    while "not running" not in repr(q):
+        pass
+    stopping.set()
+    stopper.join(timeout=5)
+    assert not stopper.is_alive()
+    assert q.get_job_ended(job.rid).result is None
