@@ -2,6 +2,7 @@
 
 import logging
 
+from queuer.client import StaticQueuer
 from queuer.config import DatabaseConfiguration
 from queuer.context import CurrentJob, current_job
 from queuer.errors import (
@@ -21,16 +22,19 @@ from queuer.errors import (
 )
 from queuer.models import Job, JobArchive, Master, Worker
 from queuer.operations.enqueue import BatchJob
-from queuer.options import OnError, Options, Schedule
-from queuer.queuer import Queuer, new_queuer, new_queuer_with_db
+from queuer.options import MasterSettings, OnError, Options, Schedule
+from queuer.queuer import Queuer, new_queuer, new_queuer_with_db, new_static_queuer
 from queuer.states import JobStatus, RetryBackoff, WorkerStatus
+from queuer.subscriptions import Subscription
 from queuer.tasks import Task, task
+from queuer.values import Connection
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BatchJob",
     "ConfigurationError",
+    "Connection",
     "CurrentJob",
     "DatabaseConfiguration",
     "DatabaseUnavailable",
@@ -43,6 +47,7 @@ __all__ = [
     "JobStatus",
     "JobTimeout",
     "Master",
+    "MasterSettings",
     "NoCurrentJob",
     "OnError",
     "Options",
@@ -51,6 +56,8 @@ __all__ = [
     "RetryBackoff",
     "Schedule",
     "SchemaTooNew",
+    "StaticQueuer",
+    "Subscription",
     "Task",
     "TaskAlreadyRegistered",
     "TaskNotRegistered",
@@ -60,6 +67,7 @@ __all__ = [
     "current_job",
     "new_queuer",
     "new_queuer_with_db",
+    "new_static_queuer",
     "task",
 ]
 

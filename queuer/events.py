@@ -1,34 +1,67 @@
 """What travels through NOTIFY: the channels and their payloads.
 
 A channel is database-wide, so its name carries the schema: hashed, because a schema's name may be as long as a
-channel's. The trigger in the migrations computes the same name.
+channel's. The trigger in the migrations computes the same name for `added`.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-#: Rids that one notification names at most: 50 * 37 bytes stay far below the 8,000 that PostgreSQL allows.
+#: Jobs that one notification names at most: 50 rids of 37 bytes stay far below the 8,000 that PostgreSQL allows.
 NAMED_AT_MOST = 50
 
 
-def added_channel(schema: str) -> str:
-    """Jobs were added, or given back: workers look."""
-    return f"queuer_added_{_digest(schema)}"
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A name to LISTEN to, and the key of the advisory lock that says that somebody does.
+
+    Who listens holds the lock shared; who would notify tries it exclusively, and if it gets it nobody is there to tell.
+    """
+
+    name: str
+    key: int
 
 
-def ended_channel(schema: str) -> str:
-    """Jobs went into the archive: those who wait for them look."""
-    return f"queuer_ended_{_digest(schema)}"
+def added(schema: str) -> Channel:
+    """Jobs were added, given back, or wait for a retry: workers look."""
+    return _channel("added", schema)
 
 
-def _digest(schema: str) -> str:
-    return hashlib.sha256(schema.encode()).hexdigest()[:16]
+def updated(schema: str) -> Channel:
+    """Jobs were started, given back, or wait for a retry: listeners are called."""
+    return _channel("updated", schema)
 
 
-def read_ended(payload: str) -> Collection[UUID] | None:
-    """The rids in a notification of `ended_channel`; None = too many to name, or not ours: look for all."""
+def ended(schema: str) -> Channel:
+    """Jobs went into the archive: those who wait for them look, and listeners are called."""
+    return _channel("ended", schema)
+
+
+def steering(schema: str) -> Channel:
+    """A worker was asked for something: it looks for what."""
+    return _channel("steering", schema)
+
+
+def _channel(kind: str, schema: str) -> Channel:
+    digest = hashlib.sha256(schema.encode()).hexdigest()[:16]
+    name = f"queuer_{kind}_{digest}"
+    return Channel(name, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True))
+
+
+def read_ids(payload: str) -> Sequence[int]:
+    """The ids that a notification of `added` or `updated` names: `1,2,3`, or `5-99` for a range; empty = none."""
+    first, dash, last = payload.partition("-")
+    try:
+        return range(int(first), int(last) + 1) if dash else [int(id) for id in payload.split(",")]
+    except ValueError:
+        return []
+
+
+def read_rids(payload: str) -> set[UUID]:
+    """The rids that a notification of `ended` names."""
     try:
         return {UUID(rid) for rid in payload.split(",")}
     except ValueError:
-        return None
+        return set()

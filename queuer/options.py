@@ -93,14 +93,18 @@ class Schedule:
         start: The earliest instant of the first run; None = now. A naive datetime is taken as local time.
         max_count: How often the job runs in all; 0 = for ever.
         interval: Time from one run to the next, measured from planned start to planned start, so nothing drifts.
+        next_interval: Instead of `interval`: the name of a function of the worker that tells when the next run is; see
+            `Queuer.add_next_interval_func`.
 
     Raises:
-        ValueError: `interval` is missing where it is needed, or not positive; `max_count` is negative.
+        ValueError: Both or neither of the last two are given where one is needed; `interval` is not positive;
+            `max_count` is negative.
     """
 
     start: datetime | None = None
     max_count: int = 1
     interval: timedelta | None = None
+    next_interval: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "max_count", _count("max_count", self.max_count))
@@ -108,10 +112,15 @@ class Schedule:
             object.__setattr__(self, "start", _instant(self.start))
         if self.interval is not None:
             _check_interval(self.interval)
-        elif self.max_count != 1:
+        if self.next_interval is not None:
+            check_name("next_interval", self.next_interval)
+        if self.is_recurring and self.interval is None and self.next_interval is None:
             raise ValueError(
-                f"interval is None and max_count is {self.max_count}; a job that runs more than once needs an interval"
+                f"interval and next_interval are None and max_count is {self.max_count}; a job that runs more than once"
+                " needs one of them"
             )
+        if self.interval is not None and self.next_interval is not None:
+            raise ValueError("interval and next_interval are both given; allowed is one of them")
 
     @property
     def is_recurring(self) -> bool:
@@ -122,16 +131,27 @@ class Schedule:
             "start": self.start and self.start.isoformat(),
             "max_count": self.max_count,
             "interval": self.interval and self.interval.total_seconds(),
+            "next_interval": self.next_interval,
         }
 
     @classmethod
     def from_json(cls, raw: object) -> Self:
-        fields = _fields("schedule", raw, ("start", "max_count", "interval"))
+        fields = _fields("schedule", raw, ("start", "max_count", "interval", "next_interval"))
         if isinstance(start := fields.get("start"), str):
             fields["start"] = datetime.fromisoformat(start)
         if fields.get("interval") is not None:
             fields["interval"] = timedelta(seconds=_seconds("interval", fields["interval"]))
         return cls(**fields)
+
+
+LONGEST_NAME = 100
+
+
+def check_name(what: str, name: object) -> str:
+    """Raises `ValueError` unless `name` can name a task or a function."""
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or "\0" in name:
+        raise ValueError(f"{what} is {name!r}; allowed is a str of 1 to {LONGEST_NAME} characters without NUL")
+    return name
 
 
 def _instant(value: object) -> datetime:
@@ -188,6 +208,36 @@ class Options:
         if fields.get("schedule") is not None:
             fields["schedule"] = Schedule.from_json(fields["schedule"])
         return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class MasterSettings:
+    """What the master does, and when. Kept in the database, and in force for all workers.
+
+    Args:
+        retention_archive: Days that ended jobs are kept, 1 or more.
+        master_poll_interval: Seconds between two rounds of the master's duties.
+        lock_timeout_minutes: Minutes of silence after which another worker takes the office.
+        worker_stale_after: Seconds of silence after which a worker counts as dead. Workers beat four times as often.
+        worker_delete_after: Seconds after which the row of a worker that stopped is deleted.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    retention_archive: int = 30
+    master_poll_interval: float = 30.0
+    lock_timeout_minutes: float = 5.0
+    worker_stale_after: float = 120.0
+    worker_delete_after: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        if _count("retention_archive", self.retention_archive) < 1:
+            raise ValueError("retention_archive is 0; allowed is a whole number of days, 1 or more")
+        for name in ("master_poll_interval", "lock_timeout_minutes", "worker_stale_after", "worker_delete_after"):
+            if _seconds(name, getattr(self, name)) == 0:
+                raise ValueError(f"{name} is 0; allowed are numbers above it")
+            object.__setattr__(self, name, float(getattr(self, name)))
 
 
 def _fields(name: str, raw: object, allowed: tuple[str, ...]) -> dict[str, Any]:

@@ -1,32 +1,30 @@
-"""The façade: what people import. Each method checks its arguments, calls one operation and returns its value."""
+"""The façade: what people import. A `Queuer` is a `StaticQueuer` that also runs jobs."""
 
+import asyncio
 import atexit
 import logging
 import os
+import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from datetime import datetime
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Self
 from uuid import UUID, uuid4
 
+from queuer.client import StaticQueuer
 from queuer.config import DatabaseConfiguration
-from queuer.database import embedded, engines, migrate
+from queuer.database import embedded, engines
 from queuer.database.database import Database
-from queuer.database.listener import Listener
 from queuer.errors import ConfigurationError, QueuerError
-from queuer.events import ended_channel
-from queuer.models import Job, JobArchive
-from queuer.operations import enqueue, inspect, presence
-from queuer.operations.enqueue import BatchJob
+from queuer.models import Worker
+from queuer.operations import presence
 from queuer.operations.presence import Identity
-from queuer.options import OnError, Options
-from queuer.states import JobStatus, WorkerStatus
-from queuer.supervisor import Supervisor
-from queuer.tasks import Task, TaskRegistry, declared, register_with
-from queuer.waiting import Waiting
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from queuer.options import MasterSettings, OnError
+from queuer.states import WorkerRequest, WorkerStatus
+from queuer.supervisor import Supervisor, Workplace
+from queuer.tasks import Task, TaskRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -34,191 +32,115 @@ logger = logging.getLogger(__name__)
 KEY_VARIABLE = "QUEUER_ENCRYPTION_KEY"
 
 
-class Queuer:
+class Queuer(StaticQueuer):
     """Adds jobs, finds them, and runs them once it is started. Made by `new_queuer` and its like.
 
-    Safe to use from several threads. Not across a fork: make one in each process.
+    Safe to use from several threads and event loops. Not across a fork: make one in each process.
     """
 
     def __init__(
         self, name: str, max_concurrency: int, config: DatabaseConfiguration, on_error: OnError | None = None
     ) -> None:
-        self._identity = Identity(uuid4(), name, max_concurrency, on_error)
-        self._registry = TaskRegistry(declared)
+        super().__init__(config, application_name=f"queuer {name}")
+        heart = engines.create(config, application_name=f"queuer {name} heartbeat", most=1)
+        self._place = Workplace(
+            database=self._database,
+            heart=Database(heart, config),
+            listener=self._listener,
+            identity=Identity(uuid4(), name, max_concurrency, on_error),
+            tasks=self._registry,
+            functions=TaskRegistry(),
+            asked=self._asked,
+        )
         self._supervisor: Supervisor | None = None
-        self._waiting: Waiting | None = None
         self._one_at_a_time = threading.Lock()  # start and stop
-        self._waiting_lock = threading.Lock()
-
-        engine = engines.create(config, application_name=f"queuer {name}")
-        heart = engines.create(config, application_name=f"queuer {name} heartbeat", pool_size=1)
-        self._database = Database(engine, config)
-        self._heart = Database(heart, config)
-        self._listener = Listener(config)
+        self._tell_stopped: Callable[[], None] = _tell_nobody
         try:
-            migrate.upgrade(engine, config)
             self._beat(WorkerStatus.READY)
         except BaseException:
-            self._close_connections()
+            self._close()
             raise
 
     def __repr__(self) -> str:
-        state = "running" if self._supervisor else "not running"
-        return f"<Queuer {self._identity.name!r} {state} worker={self._identity.rid}>"
+        state = self._supervisor.state if self._supervisor else "not running"
+        return f"<Queuer {self._place.identity.name!r} {state} worker={self._place.identity.rid}>"
 
-    # -- Tasks
+    def get_current_worker_rid(self) -> UUID:
+        """The rid under which this queuer is known as a worker."""
+        return self._place.identity.rid
 
-    def add_task(self, task: Callable[..., Any], /) -> Task:
-        """Registers a task under the function's own name, also while the queuer runs.
+    # -- What it can run
+
+    def add_next_interval_func(self, fn: Callable[[datetime, int], datetime], /) -> Worker:
+        """Registers a next-interval function under its own name, for schedules that name it.
+
+        It is called as `fn(scheduled_at, schedule_count)` when a run has ended, with the planned start and the number
+        of that run (the first is 1), and returns the planned start of the next, a later datetime. It must be quick.
 
         Raises:
             TypeError: Not a callable, or one without a name.
             TaskAlreadyRegistered: The name is taken.
         """
-        return self._add_task(task, None)
+        return self._add_next_interval_func(fn, None)
 
-    def add_task_with_name(self, task: Callable[..., Any], name: str, /) -> Task:
-        """Registers a task under a name of 1 to 100 characters. Raises like `add_task`, and `ValueError`."""
-        return self._add_task(task, name)
+    def add_next_interval_func_with_name(self, fn: Callable[[datetime, int], datetime], name: str, /) -> Worker:
+        """Registers a next-interval function under a name. Raises like `add_next_interval_func`, and `ValueError`."""
+        return self._add_next_interval_func(fn, name)
 
-    @overload
-    def task(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
-    @overload
-    def task(self, fn: None = None, /, *, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-    def task(self, fn: Callable[P, R] | None = None, /, *, name: str | None = None) -> Any:
-        """The decorator: `@q.task`, `@q.task()` or `@q.task(name="…")`. The function stays callable as it was."""
-        return register_with(self._add_task, fn, name)
-
-    def task_with_name(self, name: str, /) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """The decorator with a name: `@q.task_with_name("…")`."""
-        return self.task(name=name)
+    def _add_next_interval_func(self, fn: object, name: str | None) -> Worker:
+        self._place.functions.add(fn, name)
+        self._abilities_changed()
+        return self.get_worker(self._place.identity.rid)
 
     def _add_task(self, fn: object, name: str | None) -> Task:
-        task = self._registry.add(fn, name)
-        supervisor = self._supervisor
-        if supervisor is not None:
-            supervisor.tasks_changed()
-        else:
-            self._beat(WorkerStatus.READY)
+        task = super()._add_task(fn, name)
+        self._abilities_changed()
         return task
 
-    # -- Adding jobs
-
-    @overload
-    def add_job(self, task: Callable[P, Any], /, *parameters: P.args, **parameters_keyed: P.kwargs) -> Job: ...
-    @overload
-    def add_job(self, task: str, /, *parameters: Any, **parameters_keyed: Any) -> Job: ...
-    def add_job(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
-        """Adds a job: a call of `task` with these arguments.
-
-        Args:
-            task: A registered callable, or a name, which may belong to another process.
-
-        Raises:
-            TaskNotRegistered: A callable that is not registered here.
-            InvalidParameters: The arguments do not fit the signature, or JSON can't hold them. A `TypeError`.
-            DatabaseUnavailable: The server can't be reached.
-        """
-        return enqueue.add(self._database, enqueue.prepare(self._registry, task, parameters, parameters_keyed, None))
-
-    @overload
-    def add_job_with_options(
-        self, options: Options | None, task: Callable[P, Any], /, *parameters: P.args, **parameters_keyed: P.kwargs
-    ) -> Job: ...
-    @overload
-    def add_job_with_options(
-        self, options: Options | None, task: str, /, *parameters: Any, **parameters_keyed: Any
-    ) -> Job: ...
-    def add_job_with_options(
-        self, options: Options | None, task: Any, /, *parameters: Any, **parameters_keyed: Any
-    ) -> Job:
-        """Adds a job with error handling, a schedule or metadata of its own. Raises like `add_job`."""
-        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
-        return enqueue.add(self._database, job)
-
-    def add_jobs(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
-        """Adds many jobs by COPY: all of them, or none when one is refused. Takes a generator as it comes.
-
-        Returns their rids, in the order given. Raises like `add_job`, with a note that says which item.
-        """
-        return enqueue.add_batch(self._database, self._registry, batch_jobs)
-
-    # -- Finding and waiting
-
-    def get_job(self, rid: UUID | str) -> Job:
-        """The job with this rid. Raises `JobNotFound`, which says so when it has ended."""
-        return inspect.job(self._database, _uuid(rid))
-
-    def get_job_ended(self, rid: UUID | str) -> JobArchive:
-        """The ended job with this rid. Raises `JobNotFound`, which says so when it has not ended."""
-        return inspect.job_ended(self._database, _uuid(rid))
-
-    def get_jobs(self, status: JobStatus | str | None = None, last_id: int = 0, entries: int = 100) -> Sequence[Job]:
-        """Jobs that have not ended, newest first.
-
-        Args:
-            status: Only those that are QUEUED, SCHEDULED or RUNNING.
-            last_id: The id of the last job of the page before; 0 = begin with the newest.
-            entries: 1 to 1000.
-
-        Raises:
-            ValueError: An argument is not allowed.
-        """
-        return inspect.page(self._database, status, last_id, entries)
-
-    def get_jobs_ended(
-        self, status: JobStatus | str | None = None, last_id: int = 0, entries: int = 100
-    ) -> Sequence[JobArchive]:
-        """Jobs that ended SUCCEEDED, FAILED or CANCELLED, newest first. Arguments as for `get_jobs`."""
-        return inspect.page_ended(self._database, status, last_id, entries)
-
-    def wait_for_job_finished(self, rid: UUID | str, timeout_seconds: float = 30.0) -> JobArchive | None:
-        """Waits until a job ends, on whichever worker, and returns it; None when `timeout_seconds` have passed.
-
-        Raises:
-            JobNotFound: There is no such job.
-            DatabaseUnavailable: The server can't be reached.
-        """
-        job_rid = _uuid(rid)
-        with self._expecting().expect(job_rid) as news:
-            if ended := inspect.ended(self._database, [job_rid]):
-                return ended[0]
-            if not inspect.is_live(self._database, job_rid):
-                return inspect.job_ended(self._database, job_rid)  # it ended between the two looks, or is not there
-            return news(timeout_seconds)
-
-    def _expecting(self) -> Waiting:
-        """What waits; on first use it begins to listen."""
-        with self._waiting_lock:
-            if self._waiting is None:
-                self._waiting = Waiting(lambda rids: inspect.ended(self._database, rids))
-                self._waiting.start()
-            waiting = self._waiting
-        self._listener.listen(ended_channel(self._database.config.schema), waiting.tell)
-        return waiting
+    def _abilities_changed(self) -> None:
+        supervisor = self._supervisor
+        if supervisor is not None:
+            supervisor.abilities_changed()
+        else:
+            self._beat(WorkerStatus.READY)
 
     # -- Running
 
-    def start(self) -> None:
+    def start(self, master_settings: MasterSettings | None = None) -> None:
         """Begins to run jobs, in threads of its own. Returns when the worker is ready to take them.
+
+        Args:
+            master_settings: Put in force when this worker becomes the master; None = those in force stay.
 
         Raises:
             QueuerError: It runs already.
             DatabaseUnavailable: The server can't be reached; nothing was started.
         """
+        self._start(master_settings, takes_jobs=True)
+
+    def start_without_worker(self, master_settings: MasterSettings | None = None) -> None:
+        """Like `start`, with the listeners and the master's duties, but without taking jobs."""
+        self._start(master_settings, takes_jobs=False)
+
+    def _start(self, master_settings: MasterSettings | None, *, takes_jobs: bool) -> None:
+        if master_settings is not None and not isinstance(master_settings, MasterSettings):
+            raise TypeError(f"master_settings is {master_settings!r}; allowed is a MasterSettings or None")
+        self._database.check_process()
+        name = self._place.identity.name
         with self._one_at_a_time:
             if self._supervisor is not None:
-                raise QueuerError(f"queuer {self._identity.name!r} runs already; stop() it before another start()")
-            supervisor = Supervisor(self._database, self._heart, self._listener, self._identity, self._registry)
+                raise QueuerError(f"queuer {name!r} runs already; stop() it before another start()")
+            supervisor = Supervisor(self._place, master_settings, takes_jobs=takes_jobs)
             try:
+                self._subscriptions.start()
                 supervisor.start()
             except BaseException:
-                self._close_connections()
+                self._close()
                 raise
             self._supervisor = supervisor
             # A process that ends without stop() gives its jobs back all the same.
-            atexit.register(self.stop, 0.0)
-        logger.info("queuer %s runs, at most %d jobs at once", self._identity.name, self._identity.max_concurrency)
+            atexit.register(self._stop_at_exit)
+        logger.info("queuer %s runs, at most %d jobs at once", name, self._place.identity.max_concurrency)
 
     def stop(self, timeout: float = 30.0, cancel_jobs: bool = False) -> None:  # noqa: FBT001, FBT002 - the contract's
         """Takes no more jobs, lets the running ones end, and closes all threads and connections.
@@ -229,18 +151,53 @@ class Queuer:
             timeout: Seconds that running jobs may take to end. The rest is interrupted and queued again.
             cancel_jobs: Let the interrupted ones end CANCELLED instead.
         """
+        self._database.check_process()
         with self._one_at_a_time:
-            supervisor, self._supervisor = self._supervisor, None
-            if supervisor is not None:
-                atexit.unregister(self.stop)
-                supervisor.stop(timeout, cancel_jobs=cancel_jobs)
-            with self._waiting_lock:
-                waiting, self._waiting = self._waiting, None
-            if waiting is not None:
-                waiting.stop()
-            self._close_connections()
+            if self._supervisor is not None:
+                atexit.unregister(self._stop_at_exit)
+                self._supervisor.stop(min(timeout, threading.TIMEOUT_MAX), cancel_jobs=cancel_jobs)
+                self._supervisor = None
+                logger.info("queuer %s has stopped", self._place.identity.name)
+            self._close()
+        self._tell_stopped()
+
+    def run(self, master_settings: MasterSettings | None = None) -> None:
+        """Starts if need be, blocks until SIGTERM or SIGINT, or until somebody stops the worker, and then stops.
+
+        A second signal stops at once: running jobs are interrupted and queued again. To be called in the main thread.
+        """
+        happened: SimpleQueue[str] = SimpleQueue()  # unlike a lock, safe to use in a signal handler
+        handlers = {
+            number: signal.signal(number, lambda *_: happened.put("signal"))
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        self._tell_stopped = lambda: happened.put("stopped")
+        try:
+            if self._supervisor is None:
+                self.start(master_settings)
+            if happened.get() == "signal":
+                threading.Thread(target=self.stop, name="queuer stop").start()
+                while happened.get() == "signal":
+                    self._hurry()
+        finally:
+            self._tell_stopped = _tell_nobody
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _hurry(self) -> None:
+        supervisor = self._supervisor
         if supervisor is not None:
-            logger.info("queuer %s has stopped", self._identity.name)
+            supervisor.hurry()
+
+    def _asked(self, request: WorkerRequest) -> None:
+        """Somebody asked this worker to stop. In a thread of its own, since it is the heartbeat's that hears of it."""
+        logger.info("queuer %s was asked to %s", self._place.identity.name, request.value)
+        timeout = 0.0 if request is WorkerRequest.STOP else threading.TIMEOUT_MAX
+        threading.Thread(target=self.stop, args=[timeout], name="queuer stop").start()
+
+    def _stop_at_exit(self) -> None:
+        if self._database.is_in_own_process():
+            self.stop(timeout=0)
 
     def __enter__(self) -> Self:
         self.start()
@@ -251,13 +208,25 @@ class Queuer:
     ) -> None:
         self.stop()
 
-    def _beat(self, status: WorkerStatus) -> None:
-        presence.beat(self._heart, self._identity, status, self._registry.names())
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.start)
+        return self
 
-    def _close_connections(self) -> None:
-        self._listener.close()
-        self._database.close()
-        self._heart.close()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)
+
+    def _beat(self, status: WorkerStatus) -> None:
+        presence.beat(self._place.heart, self._place.identity, status, self._place.abilities)
+
+    def _close(self) -> None:
+        super()._close()
+        self._place.heart.close()
+
+
+def _tell_nobody() -> None:
+    """Nobody waits in `run()` for the queuer to stop."""
 
 
 def new_queuer(name: str, max_concurrency: int, *options: OnError) -> Queuer:
@@ -305,8 +274,12 @@ def new_queuer_with_db(
     return Queuer(name, max_concurrency, db_config or embedded.configured(), *options)
 
 
-def _uuid(rid: object) -> UUID:
-    try:
-        return rid if isinstance(rid, UUID) else UUID(str(rid))
-    except ValueError:
-        raise ValueError(f"rid is {rid!r}; allowed is a UUID, or its text") from None
+def new_static_queuer(db_config: DatabaseConfiguration | None = None) -> StaticQueuer:
+    """A queuer that adds jobs, finds them and steers them, has no row among the workers, and runs nothing.
+
+    Args:
+        db_config: None = that of the environment.
+
+    Raises like `new_queuer`.
+    """
+    return StaticQueuer(db_config or embedded.configured())

@@ -26,6 +26,13 @@ class WorkerStatus(StrEnum):
     STOPPED = "STOPPED"
 
 
+class WorkerRequest(StrEnum):
+    """What a worker was asked to do, from anywhere."""
+
+    STOP = "STOP"
+    STOP_GRACEFULLY = "STOP_GRACEFULLY"
+
+
 class RetryBackoff(StrEnum):
     """How the delay before a retry grows: `d, d, d`, `d, 2d, 3d` or `d, 2d, 4d`."""
 

@@ -1,75 +1,127 @@
 """Wires the services of one worker together, starts them, and stops them in order."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
+from queuer import events
 from queuer.database.database import Database
 from queuer.database.listener import Listener
 from queuer.errors import DatabaseUnavailable, JobCancelled, JobInterrupted
-from queuer.events import added_channel
-from queuer.operations import presence, work
+from queuer.master.elector import Elector
+from queuer.master.rescuer import Rescuer
+from queuer.operations import presence, upkeep, work
 from queuer.operations.finish import finish
-from queuer.operations.presence import Identity
-from queuer.states import WorkerStatus
+from queuer.operations.presence import Abilities, Identity
+from queuer.options import MasterSettings
+from queuer.states import WorkerRequest, WorkerStatus
 from queuer.tasks import TaskRegistry
-from queuer.values import ClaimedJob, Outcome
+from queuer.values import Beat, ClaimedJob, HeldJob, Outcome
 from queuer.worker.claimer import Claimer
 from queuer.worker.heartbeat import Heartbeat
+from queuer.worker.planner import Planner
 from queuer.worker.reporter import Reporter
 from queuer.worker.runner import GRACE, Runner
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What a worker works with.
+
+    Args:
+        database: For claiming and finishing.
+        heart: One connection, for the heartbeat and the master's office alone, so that a busy pool can't silence them.
+        identity: Under which the worker is known.
+        tasks, functions: What it can run, and its next-interval functions.
+        asked: Told when somebody asked the worker to stop.
+    """
+
+    database: Database
+    heart: Database
+    listener: Listener
+    identity: Identity
+    tasks: TaskRegistry
+    functions: TaskRegistry
+    asked: Callable[[WorkerRequest], None]
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(self.tasks.names(), self.functions.names())
+
+
 class Supervisor:
     """A worker that runs. Used once: a new start makes a new one.
 
     Args:
-        database: For claiming and finishing.
-        heart: For the heartbeat alone, so that a busy pool can't silence it.
-        identity: Under which the worker is known.
+        takes_jobs: Whether it claims jobs, or sees to the master's duties alone.
+        settings: Put in force when this worker becomes the master.
     """
 
-    def __init__(
-        self, database: Database, heart: Database, listener: Listener, identity: Identity, registry: TaskRegistry
-    ) -> None:
-        self._database = database
-        self._heart = heart
-        self._listener = listener
-        self._identity = identity
-        self._registry = registry
+    def __init__(self, place: Workplace, settings: MasterSettings | None, *, takes_jobs: bool) -> None:
+        self._place = place
+        self._rid = place.identity.rid
+        self._takes_jobs = takes_jobs
+        self._is_stopping = False
         # Outcomes that can't be written must not pile up without end while the database is away.
-        self._most_unwritten = max(1000, 10 * identity.max_concurrency)
+        self._most_unwritten = max(1000, 10 * place.identity.max_concurrency)
 
         self._reporter = Reporter(self._finish, self._wake)
+        planner = Planner(self._next_interval_func)
         self._runner = Runner(
-            identity.max_concurrency,
-            identity.on_error,
-            find=registry.get,
-            report=self._reporter.report,
+            place.identity.max_concurrency,
+            place.identity.on_error,
+            find=place.tasks.get,
+            report=lambda outcome: self._reporter.report(planner.plan(outcome)),
             freed=self._wake,
         )
         self._claimer = Claimer(
             claim=self._claim, seconds_until_due=self._seconds_until_due, room=self._room, run=self._runner.run
         )
-        self._heartbeat = Heartbeat(self._beat)
+        self._heartbeat = Heartbeat(
+            self._runner,
+            self._reporter,
+            beat=self._beat,
+            held=self._held,
+            give_back=self._give_back,
+            asked=place.asked,
+        )
+        rescuer = Rescuer(self._rescue, lambda: self._heartbeat.heard_for)
+        self._elector = Elector(
+            lambda: upkeep.hold_office(place.heart, self._rid, settings), [rescuer.round, self._prune]
+        )
 
     def start(self) -> None:
         """Returns when the worker takes jobs. Raises `DatabaseUnavailable`, and then nothing runs."""
         self._beat()
-        self._listener.listen(added_channel(self._database.config.schema), lambda _payload: self._claimer.tell())
+        schema = self._place.database.config.schema
+        self._place.listener.listen(events.steering(schema), self._steered)
+        if self._takes_jobs:
+            self._place.listener.listen(events.added(schema), lambda _payload: self._claimer.tell())
         self._heartbeat.start()
+        self._elector.start()
         self._runner.start()
         self._reporter.start()
-        self._claimer.start()
+        if self._takes_jobs:
+            self._claimer.start()
 
-    def tasks_changed(self) -> None:
+    def abilities_changed(self) -> None:
         """Lets the worker take jobs of tasks that were just added, and makes them known."""
         self._beat()
         self._claimer.tell()
 
+    @property
+    def state(self) -> str:
+        return "stopping" if self._is_stopping else "running"
+
+    def hurry(self) -> None:
+        """Lets a `stop` that waits for running jobs wait no longer."""
+        self._runner.hurry()
+
     def stop(self, timeout: float, *, cancel_jobs: bool) -> None:
         """Takes no more jobs, lets the running ones end for `timeout` seconds, and takes the rest back from them."""
+        self._is_stopping = True
         self._claimer.stop()
         if not self._runner.wait_idle(timeout):
             reason = "the worker stops"
@@ -77,24 +129,50 @@ class Supervisor:
             self._runner.wait_idle(GRACE)
         self._runner.close()
         self._heartbeat.stop()
+        self._elector.stop()
         try:
             self._reporter.stop()
-            work.give_back(self._database, self._identity.rid)
-            presence.beat(self._heart, self._identity, WorkerStatus.STOPPED, self._registry.names())
+            work.give_back(self._place.database, self._rid)
+            upkeep.leave_office(self._place.heart, self._rid)
+            presence.beat(self._place.heart, self._place.identity, WorkerStatus.STOPPED, self._place.abilities)
         except DatabaseUnavailable as error:
             logger.warning("stopped without a word to the database; its running jobs will be rescued: %s", error)
 
+    # -- What the services are given
+
     def _claim(self, limit: int) -> Sequence[ClaimedJob]:
-        return work.claim(self._database, self._identity.rid, self._registry.names(), limit)
+        return work.claim(self._place.database, self._rid, self._place.abilities, limit)
 
     def _seconds_until_due(self) -> float | None:
-        return work.seconds_until_due(self._database, self._registry.names())
+        return work.seconds_until_due(self._place.database, self._place.abilities)
 
     def _finish(self, outcomes: Sequence[Outcome]) -> None:
-        finish(self._database, self._identity.rid, outcomes)
+        finish(self._place.database, self._rid, outcomes)
 
-    def _beat(self) -> float:
-        return presence.beat(self._heart, self._identity, WorkerStatus.RUNNING, self._registry.names())
+    def _beat(self) -> Beat:
+        return presence.beat(self._place.heart, self._place.identity, WorkerStatus.RUNNING, self._place.abilities)
+
+    def _held(self) -> Sequence[HeldJob]:
+        return presence.held_jobs(self._place.heart, self._rid)
+
+    def _give_back(self, ids: Collection[int]) -> None:
+        work.give_back(self._place.database, self._rid, ids)
+
+    def _rescue(self, stale_after: float) -> None:
+        upkeep.rescue(self._place.database, stale_after)
+
+    def _prune(self, settings: MasterSettings) -> None:
+        upkeep.prune(self._place.database, settings)
+
+    def _next_interval_func(self, name: str) -> Callable[..., object] | None:
+        function = self._place.functions.get(name)
+        return function.fn if function else None
+
+    def _steered(self, payload: str | None) -> None:
+        if payload in (None, str(self._rid)):
+            self._heartbeat.wake()
+        if payload in (None, upkeep.VACANT):
+            self._elector.wake()
 
     def _room(self) -> int:
         return self._runner.free if self._reporter.backlog < self._most_unwritten else 0

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar, overload
 
 from queuer.errors import InvalidParameters, TaskAlreadyRegistered, TaskNotRegistered
+from queuer.options import check_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +47,6 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def check_name(name: object) -> str:
-    """Raises `ValueError` unless `name` can name a task."""
-    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or "\0" in name:
-        raise ValueError(f"the task's name is {name!r}; allowed is a str of 1 to {LONGEST_NAME} characters without NUL")
-    return name
-
-
 def name_of(fn: object) -> str:
     """The name that a callable has by itself. Raises `TypeError` for what can't be a task."""
     if not callable(fn):
@@ -84,7 +76,7 @@ class TaskRegistry:
         own_name = name_of(fn) if name is None else None
         if not callable(fn):
             raise TypeError(f"{fn!r} can't be the task {name!r}; allowed is a callable")
-        task = Task(check_name(name if own_name is None else own_name), fn)
+        task = Task(check_name("the task's name", name if own_name is None else own_name), fn)
         with self._lock:
             taken = self.get(task.name)
             if taken is not None:
@@ -114,7 +106,7 @@ class TaskRegistry:
         if isinstance(task, Task):
             return task.name, task
         if isinstance(task, str):
-            return check_name(task), self.get(task)
+            return check_name("the task's name", task), self.get(task)
         for known in self.all():
             if known.fn == task:
                 return known.name, known

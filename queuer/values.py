@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from queuer.options import Options
-from queuer.states import JobStatus
+from queuer.states import JobStatus, WorkerRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,55 @@ class ClaimedJob(NamedTuple):
     options: Any
     attempt: int
     failures: int
+    is_cancelled: bool = False
+    schedule_count: int = 1
+    #: Of a job with a schedule: the planned start of this run, and when it was claimed.
+    instants: Sequence[datetime] | None = None
 
-    @property
-    def has_schedule(self) -> bool:
-        return isinstance(self.options, dict) and bool(self.options.get("schedule"))
+
+class HeldJob(NamedTuple):
+    """A job that a worker runs, according to the database."""
+
+    id: int
+    attempt: int
+    is_cancelled: bool
+
+
+class Beat(NamedTuple):
+    """What a worker learns from its heartbeat."""
+
+    asked_to: WorkerRequest | None
+    #: Seconds of silence after which a worker counts as dead.
+    worker_stale_after: float
+    #: Seconds between two rounds of the master's duties.
+    master_poll_interval: float
+
+
+class Connection(NamedTuple):
+    """A connection that a queuer has to the database, as PostgreSQL sees it."""
+
+    pid: int
+    database: str
+    username: str
+    application_name: str
+    #: "active", "idle", "idle in transaction" …
+    state: str
+    connected_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which jobs are wanted: up to `entries` with an id below `last_id`, newest first; 0 = from the newest of all.
+
+    Args:
+        text: Only those whose task name, rid or status contains it.
+    """
+
+    last_id: int = 0
+    entries: int = 100
+    status: JobStatus | None = None
+    worker_rid: UUID | None = None
+    text: str | None = None
 
 
 class Verdict(Enum):
@@ -85,6 +130,8 @@ class Outcome:
         elapsed: Seconds from the claim to the end, by a monotonic clock: the database adds them to its own instants.
         results: JSON text, when it succeeded.
         delay: Seconds until the retry, when there is one.
+        next_run_at: When the series goes on, if it does.
+        series_error: Why it does not, although it should.
     """
 
     job: ClaimedJob
@@ -93,3 +140,5 @@ class Outcome:
     results: str | None = None
     failure: Failure | None = None
     delay: float = 0.0
+    next_run_at: datetime | None = None
+    series_error: str | None = None

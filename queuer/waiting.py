@@ -1,17 +1,18 @@
 """Waiting for jobs to end: any number of waiters, one connection that listens, no asking again and again."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
-from queuer.events import read_ended
+from queuer.events import read_rids
 from queuer.models import JobArchive
 from queuer.worker.loop import Loop
 
-#: Where an ended job arrives.
-Mailbox = SimpleQueue[JobArchive]
+#: Takes an ended job, in another thread than the one that waits for it.
+Deliver = Callable[[JobArchive], None]
 
 
 class Waiting:
@@ -23,7 +24,7 @@ class Waiting:
 
     def __init__(self, find_ended: Callable[[Collection[UUID]], Sequence[JobArchive]]) -> None:
         self._find_ended = find_ended
-        self._waiters: dict[UUID, set[Mailbox]] = {}
+        self._waiters: dict[UUID, list[Deliver]] = {}
         self._to_look_up: set[UUID] = set()
         self._lock = threading.Lock()
         self._loop = Loop("waiting", self._look_up)
@@ -32,45 +33,68 @@ class Waiting:
 
     @contextmanager
     def expect(self, rid: UUID) -> Iterator[Callable[[float], JobArchive | None]]:
-        """Takes note of news about a job from here on. Yields what waits for them, so many seconds at most."""
-        mailbox: Mailbox = SimpleQueue()
+        """Takes note of the end of a job from here on. Yields what waits for it, so many seconds at most."""
+        mailbox: SimpleQueue[JobArchive] = SimpleQueue()
+
+        def receive(timeout: float) -> JobArchive | None:
+            try:
+                return mailbox.get(timeout=max(0.0, timeout))
+            except Empty:
+                return None
+
+        with self._delivering(rid, mailbox.put):
+            yield receive
+
+    @contextmanager
+    def expect_async(self, rid: UUID) -> Iterator["asyncio.Future[JobArchive]"]:
+        """Like `expect`, for a coroutine. Yields a future of the running loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[JobArchive] = loop.create_future()
+
+        def settle(job: JobArchive) -> None:
+            if not future.done():
+                future.set_result(job)
+
+        def deliver(job: JobArchive) -> None:
+            loop.call_soon_threadsafe(settle, job)
+
+        with self._delivering(rid, deliver):
+            yield future
+
+    @contextmanager
+    def _delivering(self, rid: UUID, deliver: Deliver) -> Iterator[None]:
         with self._lock:
-            self._waiters.setdefault(rid, set()).add(mailbox)
+            self._waiters.setdefault(rid, []).append(deliver)
         try:
-            yield lambda timeout: _receive(mailbox, timeout)
+            yield
         finally:
             with self._lock:
-                self._waiters[rid].discard(mailbox)
+                self._waiters[rid].remove(deliver)
                 if not self._waiters[rid]:
                     del self._waiters[rid]
 
     def tell(self, payload: str | None) -> None:
-        """A notification came: jobs have ended. None = some may have, unheard."""
-        named = None if payload is None else read_ended(payload)
+        """A notification came: these jobs have ended. None = some may have, unheard."""
         with self._lock:
-            concerned = self._waiters.keys() if named is None else self._waiters.keys() & named
-            if not concerned:
-                return
+            concerned = self._waiters.keys() if payload is None else self._waiters.keys() & read_rids(payload)
             self._to_look_up |= concerned
-        self._loop.wake()
+        if concerned:
+            self._loop.wake()
 
     def _look_up(self) -> float | None:
         with self._lock:
-            self._to_look_up &= self._waiters.keys()
-            rids = list(self._to_look_up)
+            rids = self._to_look_up & self._waiters.keys()
+            self._to_look_up.clear()  # before looking: what is told meanwhile must count
         if not rids:
             return None
-        for job in self._find_ended(rids):
+        try:
+            found = self._find_ended(rids)
+        except Exception:
             with self._lock:
-                for mailbox in self._waiters.get(job.rid, ()):
-                    mailbox.put(job)
-        with self._lock:
-            self._to_look_up.difference_update(rids)
-        return None
-
-
-def _receive(mailbox: Mailbox, timeout: float) -> JobArchive | None:
-    try:
-        return mailbox.get(timeout=timeout)
-    except Empty:
+                self._to_look_up |= rids
+            raise
+        for job in found:
+            with self._lock:
+                for deliver in self._waiters.get(job.rid, ()):
+                    deliver(job)
         return None

@@ -33,12 +33,10 @@ def _no_variables_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
     """The server: of `QUEUER_TEST_DATABASE_URL`, or a TimescaleDB container, or the embedded one."""
-    if request.config.getoption("--timescale"):
-        server = timescale_server()
-    else:
-        server = given_server() or embedded_server(tmp_path_factory.mktemp("postgresql"))
+    is_timescale = request.config.getoption("--timescale")
+    server = timescale_server() if is_timescale else given_server() or embedded_server()
     with server as admin:
         yield Databases(admin)
 

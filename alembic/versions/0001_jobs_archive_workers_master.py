@@ -12,19 +12,26 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# One notification for each statement, however many rows it inserts. The channel's name is that of
-# queuer.events.added_channel. The schema is read when the trigger fires, so a renamed one keeps working.
-NOTIFY_ADDED = """
+# One notification for each statement, however many rows it inserts: the ids while they are few, else the first and the
+# last. The channel's name is that of queuer.events.added_channel, and the payload what queuer.events.read_added reads.
+# The schema is looked up when the trigger fires, so a renamed one keeps working.
+NOTIFY_ADDED = r"""
 CREATE FUNCTION {schema}.queuer_notify_added() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    ids text;
 BEGIN
-    PERFORM pg_notify('queuer_added_' || left(encode(sha256(convert_to(TG_TABLE_SCHEMA, 'UTF8')), 'hex'), 16), '');
+    SELECT CASE WHEN count(*) <= 50 THEN string_agg(id\:\:text, ',') ELSE min(id) || '-' || max(id) END
+    INTO ids FROM added;
+    IF ids IS NOT NULL THEN
+        PERFORM pg_notify('queuer_added_' || left(encode(sha256(convert_to(TG_TABLE_SCHEMA, 'UTF8')), 'hex'), 16), ids);
+    END IF;
     RETURN NULL;
 END
 $$
 """
 TRIGGER = """
-CREATE TRIGGER queuer_added AFTER INSERT ON {schema}.job
+CREATE TRIGGER queuer_added AFTER INSERT ON {schema}.job REFERENCING NEW TABLE AS added
 FOR EACH STATEMENT EXECUTE FUNCTION {schema}.queuer_notify_added()
 """
 
@@ -83,6 +90,7 @@ def columns_of_a_job() -> list[sa.Column]:
         sa.Column("schedule_count", sa.Integer(), nullable=False, server_default=sa.text("1")),
         instant("occurrence_at"),
         sa.Column("attempts", sa.Integer(), nullable=False, server_default=sa.text("0")),
+        sa.Column("losses", sa.SmallInteger(), nullable=False, server_default=sa.text("0")),
         json("failures", default="[]"),
         rid("worker_rid", own=False),
         instant("created_at", nullable=False, default=sa.func.now()),
@@ -96,6 +104,7 @@ def create_job(schema: str) -> None:
         "job",
         identity(),
         *columns_of_a_job(),
+        instant("cancel_requested_at"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
         sa.CheckConstraint("status IN ('QUEUED', 'SCHEDULED', 'RUNNING')", name=op.f("ck_job_status")),
         sa.CheckConstraint("char_length(task_name) BETWEEN 1 AND 100", name=op.f("ck_job_task_name")),
@@ -128,6 +137,7 @@ def create_archive(schema: str) -> None:
     if has_timescale(op.get_context().opts["queuer_with_timescale"]):
         make_hypertable(schema)
     op.create_index("ix_job_archive_rid", "job_archive", ["rid"], schema=schema)
+    op.create_index("ix_job_archive_ended_at", "job_archive", ["ended_at"], schema=schema, postgresql_using="brin")
 
 
 def create_worker(schema: str) -> None:
@@ -143,8 +153,10 @@ def create_worker(schema: str) -> None:
         sa.Column("next_interval_funcs", postgresql.ARRAY(sa.Text()), nullable=False, server_default=sa.text("'{}'")),
         instant("created_at", nullable=False, default=sa.func.now()),
         instant("heartbeat_at", nullable=False, default=sa.func.now()),
+        sa.Column("asked_to", sa.String(16)),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_worker")),
         sa.CheckConstraint("status IN ('READY', 'RUNNING', 'STOPPED')", name=op.f("ck_worker_status")),
+        sa.CheckConstraint("asked_to IN ('STOP', 'STOP_GRACEFULLY')", name=op.f("ck_worker_asked_to")),
         schema=schema,
     )
     op.create_index("uq_worker_rid", "worker", ["rid"], unique=True, schema=schema)

@@ -63,6 +63,12 @@ def start(directory: Path) -> DatabaseConfiguration:
     )
 
 
+def stop(directory: Path) -> None:
+    """Leaves the server that `start` joined, before the process ends. It ends if no other process has joined it."""
+    with _one_at_a_time:
+        _get_server(directory).cleanup()
+
+
 def _get_server(directory: Path) -> Any:
     try:
         import platformdirs  # noqa: PLC0415 - only those who use the extra have it

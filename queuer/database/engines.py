@@ -28,19 +28,23 @@ LIVENESS: dict[str, Any] = {
 _UNAVAILABLE = ("08", "28", "3D", "53", "57P")
 
 
-def create(config: DatabaseConfiguration, *, application_name: str, pool_size: int = 5) -> Engine:
-    """An engine with a pool of its own. Opens nothing yet."""
-    return create_engine(
-        config.url,
-        connect_args={**LIVENESS, "application_name": application_name[:63]},
-        pool_size=pool_size,
-        max_overflow=pool_size,
+def create(config: DatabaseConfiguration, *, application_name: str, most: int = 10) -> Engine:
+    """An engine with a pool of its own, of `most` connections at most. Opens nothing yet."""
+    return create_engine(config.url, **engine_options(config, application_name=application_name, most=most))
+
+
+def engine_options(config: DatabaseConfiguration, *, application_name: str, most: int = 10) -> dict[str, Any]:
+    """What our engines, sync or async, are made with."""
+    return {
+        "connect_args": {**LIVENESS, "application_name": application_name[:63]},
+        "pool_size": -(-most // 2),
+        "max_overflow": most // 2,
         # A connection that died in the pool is replaced before it is used, at the price of one empty round trip.
-        pool_pre_ping=True,
-        pool_use_lifo=True,
-        hide_parameters=True,  # else every database error would log what jobs carry
-        execution_options={"schema_translate_map": {None: config.schema}},
-    )
+        "pool_pre_ping": True,
+        "pool_use_lifo": True,
+        "hide_parameters": True,  # else every database error would log what jobs carry
+        "execution_options": {"schema_translate_map": {None: config.schema}},
+    }
 
 
 @contextmanager

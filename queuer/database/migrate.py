@@ -17,6 +17,7 @@ from queuer.config import DatabaseConfiguration
 from queuer.database.engines import check_server, translated
 from queuer.errors import ConfigurationError, SchemaTooNew
 from queuer.models import Base
+from queuer.repositories.timescale import functions_of
 
 VERSION_TABLE = "queuer_alembic_version"
 
@@ -96,13 +97,7 @@ def _lock_key(schema: str) -> int:
 
 
 def _require_hypertable(connection: Connection, schema: str) -> None:
-    found = connection.scalar(
-        text("""SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') AND EXISTS (
-            SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_trigger t ON t.tgrelid = c.oid
-            WHERE n.nspname = :schema AND c.relname = 'job_archive' AND t.tgname = 'ts_insert_blocker')"""),
-        {"schema": schema},
-    )
-    if not found:
+    if functions_of(connection, schema) is None:
         raise ConfigurationError(
             f"with_timescale is True, but job_archive in the schema {schema!r} is a plain table: it was migrated where"
             " TimescaleDB was not offered, or with with_timescale=False; use None or False, or another schema"

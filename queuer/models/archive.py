@@ -19,6 +19,8 @@ class JobArchive(JobRecord):
         PrimaryKeyConstraint("id", "ended_at"),
         # get_job_ended, wait_for_job_finished: one job by its rid.
         Index("ix_job_archive_rid", "rid"),
+        # retention: rows lie in the order in which they ended, so a few pages of BRIN find the oldest.
+        Index("ix_job_archive_ended_at", "ended_at", postgresql_using="brin"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, autoincrement=False, sort_order=-1)

@@ -42,11 +42,13 @@ class JobRecord(Base):
     series_rid: Mapped[UUID | None]
     #: Runs of the series so far, this one included.
     schedule_count: Mapped[int] = mapped_column(server_default=text("1"))
-    #: The planned start of this run on the series' grid; None = `created_at`, or the schedule's start.
+    #: The planned start of this run, which a retry does not change; None = `created_at`.
     occurrence_at: Mapped[datetime | None]
 
     #: The attempts that were started so far. Never goes back: with the worker it fences.
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    #: How often a worker died under the job.
+    losses: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     #: Of each failed attempt: attempt, started_at, ended_at, worker_rid, type, message, traceback.
     failures: Mapped[Any] = mapped_column(server_default=text("'[]'"))
     #: The worker that runs the job, or ran it last.
@@ -87,6 +89,8 @@ class Job(JobRecord):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True, sort_order=-1)
+    #: Someone wants a running job to be cancelled; its worker sees to it.
+    cancel_requested_at: Mapped[datetime | None]
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.rid} {self.task_name!r} {self.status.value} attempts={self.attempts}>"

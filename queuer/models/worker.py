@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from queuer.models.base import Base, status_type
-from queuer.states import WorkerStatus
+from queuer.states import WorkerRequest, WorkerStatus
 
 
 class Worker(Base):
@@ -18,6 +18,7 @@ class Worker(Base):
     __tablename__ = "worker"
     __table_args__ = (
         CheckConstraint("status IN ('READY', 'RUNNING', 'STOPPED')", name="status"),
+        CheckConstraint("asked_to IN ('STOP', 'STOP_GRACEFULLY')", name="asked_to"),
         # heartbeat, get_worker: one worker by its rid.
         Index("uq_worker_rid", "rid", unique=True),
     )
@@ -32,6 +33,8 @@ class Worker(Base):
     tasks: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     next_interval_funcs: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    #: What the worker shall do at its next heartbeat: STOP or STOP_GRACEFULLY.
+    asked_to: Mapped[WorkerRequest | None] = mapped_column(status_type(WorkerRequest))
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from queuer.context import current_rid
-from queuer.database.database import Database
+from queuer.database.database import Work
 from queuer.models import Job
 from queuer.options import Options
 from queuer.payload import check
@@ -56,14 +56,14 @@ def prepare(
     return NewJob(uuid4(), name, parameters, dict(parameters_keyed), options or Options(), current_rid())
 
 
-def add(database: Database, job: NewJob) -> Job:
-    """Adds one job."""
-    return database.run_single(lambda session: jobs.insert_one(session, job))
+def adding(job: NewJob) -> Work[Job]:
+    """The work of adding one job: one statement."""
+    return lambda session: jobs.insert_one(session, job)
 
 
-def add_batch(database: Database, registry: TaskRegistry, batch: Iterable[BatchJob]) -> list[UUID]:
-    """Adds many jobs by COPY: all of them, or none when one is refused."""
-    return database.run_single(lambda session: jobs.copy_in(session, _prepared(registry, batch)))
+def adding_batch(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Work[list[UUID]]:
+    """The work of adding many jobs by COPY: all of them, or none when one is refused."""
+    return lambda session: jobs.copy_in(session, _prepared(registry, batch))
 
 
 def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Iterator[NewJob]:

@@ -1,13 +1,18 @@
-"""Finding jobs."""
+"""Finding jobs and workers."""
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from queuer.database.database import Database
-from queuer.errors import JobNotFound
-from queuer.models import Job, JobArchive
-from queuer.repositories import archive, jobs
+from queuer.errors import JobNotFound, WorkerNotFound
+from queuer.models import Job, JobArchive, Worker
+from queuer.repositories import archive, jobs, workers
 from queuer.states import ENDED, LIVE, JobStatus
+from queuer.values import Connection, Page
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 MOST_ENTRIES = 1000
 
@@ -18,7 +23,7 @@ def job(database: Database, rid: UUID) -> Job:
     if found is None:
         if ended(database, [rid]):
             raise JobNotFound(f"job {rid} has ended; use get_job_ended({str(rid)!r})")
-        raise JobNotFound(f"there is no job {rid}; it was never added here, or was deleted from the archive")
+        raise _unknown(rid)
     return found
 
 
@@ -26,15 +31,14 @@ def job_ended(database: Database, rid: UUID) -> JobArchive:
     """The ended job with this rid. Raises `JobNotFound`."""
     found = ended(database, [rid])
     if not found:
-        if is_live(database, rid):
+        if database.run_single(lambda session: jobs.find(session, rid)) is not None:
             raise JobNotFound(f"job {rid} has not ended; use get_job({str(rid)!r}), or wait_for_job_finished")
-        raise JobNotFound(f"there is no job {rid}; it was never added here, or was deleted from the archive")
+        raise _unknown(rid)
     return found[0]
 
 
-def is_live(database: Database, rid: UUID) -> bool:
-    """Whether a job has not ended."""
-    return database.run_single(lambda session: jobs.find(session, rid)) is not None
+def _unknown(rid: UUID) -> JobNotFound:
+    return JobNotFound(f"there is no job {rid}; it was never added here, or was deleted from the archive")
 
 
 def ended(database: Database, rids: Collection[UUID]) -> Sequence[JobArchive]:
@@ -42,27 +46,88 @@ def ended(database: Database, rids: Collection[UUID]) -> Sequence[JobArchive]:
     return database.run_single(lambda session: archive.find(session, rids))
 
 
-def page(database: Database, status: JobStatus | str | None, last_id: int, entries: int) -> Sequence[Job]:
-    """Live jobs, newest first. Raises `ValueError` for arguments that make no sense."""
-    wanted = _checked(status, last_id, entries, LIVE)
-    return database.run_single(lambda session: jobs.page(session, wanted, last_id, entries))
+def ended_or_none_yet(session: "Session", rid: UUID) -> JobArchive | None:
+    """The job, if it has ended. Raises `JobNotFound` when there is none that could end."""
+    # Twice: it may move to the archive between the first look there and the look at the live ones.
+    found = archive.find(session, [rid])
+    if not found and jobs.find(session, rid) is None:
+        found = archive.find(session, [rid])
+        if not found:
+            raise _unknown(rid)
+    return found[0] if found else None
 
 
-def page_ended(database: Database, status: JobStatus | str | None, last_id: int, entries: int) -> Sequence[JobArchive]:
-    """Ended jobs, newest first. Raises `ValueError` for arguments that make no sense."""
-    wanted = _checked(status, last_id, entries, ENDED)
-    return database.run_single(lambda session: archive.page(session, wanted, last_id, entries))
+def wherever(database: Database, ids: Collection[int], rids: Collection[UUID]) -> Sequence[Job | JobArchive]:
+    """Jobs by their ids, live or ended, and ended ones by their rids, in the order of their ids."""
+
+    def work(session: "Session") -> list[Job | JobArchive]:
+        found: dict[int, Job | JobArchive] = {}
+        if ids:  # the archive last: a job may move there between the two looks
+            found = {job.id: job for job in jobs.find_by_ids(session, ids)}
+            found |= {job.id: job for job in archive.find_by_ids(session, set(ids) - found.keys())}
+        if rids:
+            found |= {job.id: job for job in archive.find(session, rids)}
+        return [found[id] for id in sorted(found)]
+
+    return database.run_single(work)
 
 
-def _checked(
-    status: JobStatus | str | None, last_id: int, entries: int, allowed: Sequence[JobStatus]
-) -> JobStatus | None:
+def page(database: Database, wanted: Page) -> Sequence[Job]:
+    """Live jobs, newest first."""
+    return database.run_single(lambda session: jobs.page(session, wanted))
+
+
+def page_ended(database: Database, wanted: Page) -> Sequence[JobArchive]:
+    """Ended jobs, newest first."""
+    return database.run_single(lambda session: archive.page(session, wanted))
+
+
+def worker(database: Database, rid: UUID) -> Worker:
+    """The worker with this rid. Raises `WorkerNotFound`."""
+    found = database.run_single(lambda session: workers.find(session, rid))
+    if found is None:
+        raise WorkerNotFound(f"there is no worker {rid}; it was never here, or was deleted long after it stopped")
+    return found
+
+
+def page_workers(database: Database, wanted: Page) -> Sequence[Worker]:
+    """Workers, newest first."""
+    return database.run_single(lambda session: workers.page(session, wanted))
+
+
+def connections(database: Database) -> Sequence[Connection]:
+    """The connections that queuers have to this database."""
+    return database.run_single(workers.connections)
+
+
+def live(
+    last_id: int, entries: int, status: JobStatus | str | None = None, text: str | None = None, **more: UUID
+) -> Page:
+    """A page of live jobs. Raises `ValueError` for what makes no sense."""
+    return _page(last_id, entries, status, text, LIVE, **more)
+
+
+def archived(
+    last_id: int, entries: int, status: JobStatus | str | None = None, text: str | None = None, **more: UUID
+) -> Page:
+    """A page of ended jobs. Raises `ValueError` for what makes no sense."""
+    return _page(last_id, entries, status, text, ENDED, **more)
+
+
+def _page(
+    last_id: int,
+    entries: int,
+    status: JobStatus | str | None,
+    text: str | None,
+    allowed: Sequence[JobStatus],
+    **more: UUID,
+) -> Page:
     if isinstance(last_id, bool) or not isinstance(last_id, int) or not 0 <= last_id < 2**63:
-        raise ValueError(f"last_id is {last_id!r}; allowed is the id of a job, or 0 to begin with the newest")
+        raise ValueError(f"last_id is {last_id!r}; allowed is the id of a job or worker, or 0 to begin with the newest")
     if isinstance(entries, bool) or not isinstance(entries, int) or not 1 <= entries <= MOST_ENTRIES:
         raise ValueError(f"entries is {entries!r}; allowed are 1 to {MOST_ENTRIES}")
-    if status is None:
-        return None
-    if status not in list(allowed):
+    if text is not None and (not isinstance(text, str) or "\0" in text):
+        raise ValueError(f"the text to search for is {text!r}; allowed is a str without NUL")
+    if status is not None and status not in list(allowed):
         raise ValueError(f"status is {status!r}; allowed are {', '.join(repr(s.value) for s in allowed)}, or None")
-    return JobStatus(status)
+    return Page(last_id, entries, JobStatus(status) if status is not None else None, text=text, **more)

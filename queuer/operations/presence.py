@@ -8,8 +8,9 @@ from uuid import UUID
 from queuer.database.database import Database
 from queuer.errors import WorkerNotFound
 from queuer.options import OnError
-from queuer.repositories import workers
+from queuer.repositories import claims, workers
 from queuer.states import WorkerStatus
+from queuer.values import Beat, HeldJob
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,20 +26,30 @@ class Identity:
     on_error: OnError | None
 
 
-def beat(database: Database, worker: Identity, status: WorkerStatus, tasks: Sequence[str]) -> float:
-    """Says that the worker is alive, and registers it first if nobody knows it (any more).
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a worker can run."""
 
-    Returns the seconds of silence after which it would count as dead.
-    """
-    stale_after = database.run_single(lambda session: workers.beat(session, worker.rid, status, tasks))
-    if stale_after is not None:
-        return stale_after
+    tasks: Sequence[str]
+    next_interval_funcs: Sequence[str]
 
-    def work(session: "Session") -> float | None:
+
+def beat(database: Database, worker: Identity, status: WorkerStatus, can: Abilities) -> Beat:
+    """Says that the worker is alive, and registers it first if nobody knows it (any more)."""
+
+    def again(session: "Session") -> Beat | None:
+        return workers.beat(session, worker.rid, status, can.tasks, can.next_interval_funcs)
+
+    def register(session: "Session") -> Beat | None:
         workers.register(session, worker.rid, worker.name, worker.max_concurrency, worker.on_error)
-        return workers.beat(session, worker.rid, status, tasks)
+        return again(session)
 
-    stale_after = database.run(work)
-    if stale_after is None:
+    learned = database.run_single(again) or database.run(register)
+    if learned is None:
         raise WorkerNotFound(f"the row of worker {worker.rid} vanished while it was written")
-    return stale_after
+    return learned
+
+
+def held_jobs(database: Database, worker_rid: UUID) -> list[HeldJob]:
+    """What the database says that the worker runs."""
+    return database.run_single(lambda session: claims.held_by(session, worker_rid))

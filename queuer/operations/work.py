@@ -1,23 +1,26 @@
 """What a worker asks of the database between one job and the next."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from uuid import UUID
 
 from queuer.database.database import Database
+from queuer.operations.presence import Abilities
 from queuer.repositories import claims
 from queuer.values import ClaimedJob
 
 
-def claim(database: Database, worker_rid: UUID, tasks: Sequence[str], limit: int) -> list[ClaimedJob]:
+def claim(database: Database, worker_rid: UUID, can: Abilities, limit: int) -> list[ClaimedJob]:
     """Takes up to `limit` due jobs, in one round trip."""
-    return database.run_single(lambda session: claims.claim(session, worker_rid, tasks, limit))
+    return database.run_single(
+        lambda session: claims.claim(session, worker_rid, can.tasks, limit, can.next_interval_funcs)
+    )
 
 
-def seconds_until_due(database: Database, tasks: Sequence[str]) -> float | None:
+def seconds_until_due(database: Database, can: Abilities) -> float | None:
     """When the next scheduled job will be due; None = there is none."""
-    return database.run_single(lambda session: claims.seconds_until_due(session, tasks))
+    return database.run_single(lambda session: claims.seconds_until_due(session, can.tasks, can.next_interval_funcs))
 
 
-def give_back(database: Database, worker_rid: UUID) -> set[int]:
-    """Queues again whatever the worker still runs, and returns the ids."""
-    return database.run_single(lambda session: claims.give_back(session, worker_rid))
+def give_back(database: Database, worker_rid: UUID, ids: Collection[int] | None = None) -> set[int]:
+    """Queues again what the worker runs, all of it or these jobs, and returns the ids."""
+    return database.run_single(lambda session: claims.give_back(session, worker_rid, ids))

@@ -1,35 +1,46 @@
 """Who runs what: claiming jobs, knowing when the next is due, and giving them back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     BindParameter,
     Double,
     Integer,
     Text,
+    and_,
     any_,
     bindparam,
+    case,
     cast,
     extract,
     func,
-    literal,
+    or_,
     select,
     union_all,
     update,
 )
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import Session
 
-from queuer.events import added_channel
+from queuer import events
 from queuer.models import IS_QUEUED, IS_RUNNING, IS_SCHEDULED, Job
-from queuer.repositories.notify import changed_ids, schema_of, telling
+from queuer.repositories.notify import bound, ids_of, naming, waking
 from queuer.states import JobStatus
-from queuer.values import ClaimedJob
+from queuer.values import ClaimedJob, HeldJob
 
-_MINE = Job.task_name == any_(bindparam("tasks", type_=ARRAY(Text)))
+_IDS = ARRAY(BigInteger)
+_NEXT_INTERVAL = Job.options_json[("schedule", "next_interval")].astext
+_MINE = and_(
+    Job.task_name == any_(bindparam("tasks", type_=ARRAY(Text))),
+    or_(_NEXT_INTERVAL.is_(None), any_(bindparam("functions", type_=ARRAY(Text))) == _NEXT_INTERVAL),
+)
+# What the next run of a series is reckoned from.
+_INSTANTS = array([func.coalesce(Job.occurrence_at, Job.created_at), func.clock_timestamp()])
 # Stable, unlike clock_timestamp(), so the index on scheduled_at can be searched for it.
 _NOW = func.statement_timestamp()
 
@@ -48,7 +59,7 @@ def _claim_statement() -> Any:
     queued = select(Job.id).where(IS_QUEUED, _MINE).order_by(Job.id).limit(rest)
     queued_ids = queued.with_for_update(skip_locked=True).cte("queued")
     chosen = union_all(select(due_ids.c.id), select(queued_ids.c.id))
-    return (
+    taken = (
         update(Job)
         .where(Job.id == any_(func.array(chosen.scalar_subquery())))
         .values(
@@ -65,44 +76,65 @@ def _claim_statement() -> Any:
             Job.parameters_keyed,
             Job.options_json,
             Job.attempts,
-            func.jsonb_array_length(Job.failures),
+            func.jsonb_array_length(Job.failures).label("failures"),
+            Job.cancel_requested_at.is_not(None).label("is_cancelled"),
+            Job.schedule_count,
+            case((Job.options_json.has_key("schedule"), _INSTANTS)).label("instants"),
         )
+        .cte("taken")
     )
+    return select(*taken.c, naming(taken, taken.c.id, "updated"))
 
 
 _CLAIM = _claim_statement()
 
 
-def claim(session: Session, worker_rid: UUID, tasks: Sequence[str], limit: int) -> list[ClaimedJob]:
+def claim(
+    session: Session, worker_rid: UUID, tasks: Sequence[str], limit: int, functions: Sequence[str] = ()
+) -> list[ClaimedJob]:
     """Takes up to `limit` due jobs of these tasks for a worker: scheduled ones that are due first, then the oldest.
+
+    Only those that need no next-interval function, or one of `functions`.
 
     What another worker is just claiming is passed over, never waited for.
     """
-    found = session.execute(_CLAIM, {"worker": worker_rid, "tasks": list(tasks), "limit": limit})
-    return sorted((ClaimedJob(*row) for row in found), key=attrgetter("id"))  # RETURNING promises no order
+    mine = {"tasks": list(tasks), "functions": list(functions)}
+    parameters = {"worker": worker_rid, "limit": limit, **mine, **bound(session, updated=events.updated)}
+    taken = (ClaimedJob(*row[:-1]) for row in session.execute(_CLAIM, parameters))
+    return sorted(taken, key=attrgetter("id"))  # RETURNING promises no order
 
 
-def seconds_until_due(session: Session, tasks: Sequence[str]) -> float | None:
+def seconds_until_due(session: Session, tasks: Sequence[str], functions: Sequence[str] = ()) -> float | None:
     """When the next scheduled job of these tasks is due, in seconds by the database's clock; None = there is none.
 
     Not above zero when one is due already.
     """
     until = cast(extract("epoch", Job.scheduled_at - func.clock_timestamp()), Double)
     query = select(until).where(IS_SCHEDULED, _MINE).order_by(Job.scheduled_at).limit(1)
-    return session.scalar(query, {"tasks": list(tasks)})
+    return session.scalar(query, {"tasks": list(tasks), "functions": list(functions)})
 
 
-_GIVE_BACK = telling(
+_GIVEN = (
     update(Job)
     .where(IS_RUNNING, Job.worker_rid == bindparam("worker"))
+    .where(or_(bindparam("ids", type_=_IDS).is_(None), Job.id == any_(bindparam("ids", type_=_IDS))))
     .values(status=JobStatus.QUEUED, worker_rid=None, started_at=None)
     .returning(Job.id)
-    .cte("given"),
-    literal(""),
+    .cte("given")
 )
+_GIVE_BACK = select(ids_of(_GIVEN), waking(_GIVEN), naming(_GIVEN, _GIVEN.c.id, "updated"))
 
 
-def give_back(session: Session, worker_rid: UUID) -> set[int]:
-    """Queues again whatever the worker runs, tells the others, and returns the ids of those jobs."""
-    channel = added_channel(schema_of(session) or "public")
-    return changed_ids(session, _GIVE_BACK, channel, {"worker": worker_rid})
+def give_back(session: Session, worker_rid: UUID, ids: Collection[int] | None = None) -> set[int]:
+    """Queues again what the worker runs, all of it or these, tells the others, and returns the ids of those jobs."""
+    listed = None if ids is None else list(ids)
+    parameters = {"worker": worker_rid, "ids": listed, **bound(session, added=events.added, updated=events.updated)}
+    return set(session.scalar(_GIVE_BACK, parameters) or ())
+
+
+def held_by(session: Session, worker_rid: UUID) -> list[HeldJob]:
+    """What the database says that a worker runs."""
+    held = select(Job.id, Job.attempts, Job.cancel_requested_at.is_not(None)).where(
+        IS_RUNNING, Job.worker_rid == worker_rid
+    )
+    return [HeldJob(*row) for row in session.execute(held)]

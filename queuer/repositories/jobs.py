@@ -1,44 +1,32 @@
 """Jobs that have not ended: adding them, one by one or by COPY, and finding them."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg import Connection, sql
+from psycopg import AsyncConnection, Connection, sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import insert, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, DateTime, bindparam, column, func, insert, literal, select
 from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
 
-from queuer.models import Job
+from queuer.models import Job, JobArchive
 from queuer.repositories.notify import schema_of
+from queuer.repositories.search import paged_jobs
 from queuer.states import JobStatus
-from queuer.values import NewJob
+from queuer.values import NewJob, Page
+
+_INHERITED = ("task_name", "parameters", "parameters_keyed", "options", "queue", "priority", "parent_rid")
 
 _COPIED: tuple[str, ...] = ("rid", "status", "task_name", "parameters", "parameters_keyed", "options")
-_COPIED += ("parent_rid", "series_rid", "scheduled_at")
-_COPIED_TYPES = ("uuid", "text", "text", "jsonb", "jsonb", "jsonb", "uuid", "uuid", "timestamptz")
+_COPIED += ("parent_rid", "series_rid", "scheduled_at", "occurrence_at")
+_COPIED_TYPES = ("uuid", "text", "text", "jsonb", "jsonb", "jsonb", "uuid", "uuid", "timestamptz", "timestamptz")
 
 
 def insert_one(session: Session, job: NewJob) -> Job:
     """Inserts a job, and returns it as the database has it, detached from the session."""
-    return _insert(session, job)
-
-
-def insert_next_run(session: Session, job: NewJob, occurrence_at: datetime, count: int, series_rid: UUID) -> Job:
-    """Inserts the next run of a recurring job: due at `occurrence_at`, run number `count` of its series."""
-    return _insert(
-        session,
-        job,
-        status=JobStatus.SCHEDULED,
-        scheduled_at=occurrence_at,
-        occurrence_at=occurrence_at,
-        schedule_count=count,
-        series_rid=series_rid,
-    )
-
-
-def _insert(session: Session, job: NewJob, **more: Any) -> Job:
     values = {
         "rid": job.rid,
         "status": job.status,
@@ -49,22 +37,51 @@ def _insert(session: Session, job: NewJob, **more: Any) -> Job:
         "parent_rid": job.parent_rid,
         "series_rid": job.series_rid,
         "scheduled_at": job.scheduled_at,
+        "occurrence_at": job.scheduled_at,
     }
-    inserted = session.scalars(insert(Job).values(**values | more).returning(Job)).one()
+    inserted = session.scalars(insert(Job).values(**values).returning(Job)).one()
     session.expunge(inserted)  # else a later change to it would be written at the caller's commit
     return inserted
+
+
+def insert_next_runs(session: Session, next_runs: Mapping[int, datetime]) -> None:
+    """Inserts the next runs of recurring jobs, by the ids under which the last ones were archived.
+
+    Not of those that were cancelled.
+    """
+    run = (
+        func.unnest(
+            bindparam("ids", type_=ARRAY(BigInteger)), bindparam("instants", type_=ARRAY(DateTime(timezone=True)))
+        )
+        .table_valued(column("id", BigInteger), column("at", DateTime(timezone=True)))
+        .render_derived(name="run")
+    )
+    last = JobArchive.__table__.c
+    values: dict[str, ColumnElement[Any]] = {name: last[name] for name in _INHERITED} | {
+        "status": literal(JobStatus.SCHEDULED.value),
+        "series_rid": func.coalesce(last.series_rid, last.rid),
+        "schedule_count": last.schedule_count + 1,
+        "scheduled_at": run.c.at,
+        "occurrence_at": run.c.at,
+    }
+    chosen = select(*values.values()).where(last.id == run.c.id, last.status != JobStatus.CANCELLED.value)
+    statement = insert(Job.__table__).from_select(list(values), chosen)  # type: ignore[arg-type]
+    session.execute(statement, {"ids": list(next_runs), "instants": list(next_runs.values())})
 
 
 def copy_in(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
     """Inserts jobs by COPY on the session's own psycopg connection, in the order given: all of them or, on any error,
     none. Takes a generator without keeping its jobs. Returns their rids.
     """
-    driver: Connection = session.connection().connection.driver_connection  # type: ignore[assignment]
+    driver = session.connection().connection.driver_connection
     schema = schema_of(session)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
         sql.Identifier(schema, Job.__tablename__) if schema else sql.Identifier(Job.__tablename__),
         sql.SQL(", ").join(map(sql.Identifier, _COPIED)),
     )
+    if isinstance(driver, AsyncConnection):
+        return await_only(_copy_in_async(driver, statement, jobs))
+    assert isinstance(driver, Connection)  # noqa: S101 - for the type checker: our engines are on psycopg
     rids = []
     with driver.cursor() as cursor, cursor.copy(statement) as copy:
         copy.set_types(_COPIED_TYPES)
@@ -74,9 +91,32 @@ def copy_in(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
     return rids
 
 
+async def _copy_in_async(driver: AsyncConnection[Any], statement: sql.Composed, jobs: Iterable[NewJob]) -> list[UUID]:
+    rids = []
+    async with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(_COPIED_TYPES)
+        for job in jobs:
+            await copy.write_row(_row(job))
+            rids.append(job.rid)
+            if len(rids) % 100 == 0:
+                await asyncio.sleep(0)  # others in the event loop want to go on, too
+    return rids
+
+
 def _row(job: NewJob) -> tuple[Any, ...]:
     json = (Jsonb(list(job.parameters)), Jsonb(job.parameters_keyed or {}), Jsonb(job.options.to_json()))
-    return (job.rid, job.status.value, job.task_name, *json, job.parent_rid, job.series_rid, job.scheduled_at)
+    instants = (job.scheduled_at, job.scheduled_at)  # the second is occurrence_at
+    return (job.rid, job.status.value, job.task_name, *json, job.parent_rid, job.series_rid, *instants)
+
+
+def get(session: Session, rid: UUID) -> Job:
+    """The live job with this rid, which must exist."""
+    return session.scalars(select(Job).where(Job.rid == rid)).one()
+
+
+def find_by_ids(session: Session, ids: Collection[int]) -> Sequence[Job]:
+    """The live ones among these jobs."""
+    return session.scalars(select(Job).where(Job.id.in_(ids))).all()
 
 
 def find(session: Session, rid: UUID) -> Job | None:
@@ -84,11 +124,6 @@ def find(session: Session, rid: UUID) -> Job | None:
     return session.scalars(select(Job).where(Job.rid == rid)).one_or_none()
 
 
-def page(session: Session, status: JobStatus | None, last_id: int, entries: int) -> Sequence[Job]:
-    """Live jobs, newest first: those with an id below `last_id`, or the newest of all when it is 0."""
-    query = select(Job).order_by(Job.id.desc()).limit(entries)
-    if status is not None:
-        query = query.where(Job.status == status)
-    if last_id:
-        query = query.where(Job.id < last_id)
-    return session.scalars(query).all()
+def page(session: Session, wanted: Page) -> Sequence[Job]:
+    """Live jobs, newest first."""
+    return session.scalars(paged_jobs(Job, wanted)).all()

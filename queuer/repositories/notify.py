@@ -1,9 +1,12 @@
 """Schemas and channels: where a session's statements go, and whom they tell."""
 
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Select, bindparam, func, select
+from sqlalchemy import CTE, ColumnElement, Text, bindparam, cast, func, select
 from sqlalchemy.orm import Session
+
+from queuer.events import NAMED_AT_MOST, Channel
 
 
 def schema_of(session: Session) -> str | None:
@@ -13,12 +16,40 @@ def schema_of(session: Session) -> str | None:
     return schema
 
 
-def telling(changed: CTE, payload: ColumnElement[str]) -> Select[Any]:
-    """Selects the ids of the rows that a data-modifying CTE changed, and tells the bound `channel` if there are any."""
-    return select(func.array_agg(changed.c.id), func.pg_notify(bindparam("channel"), payload)).having(func.count() > 0)
+def waking(changed: CTE) -> ColumnElement[Any]:
+    """Tells the bound channel `added`, once, if the CTE changed any row. To be selected."""
+    return select(func.pg_notify(bindparam("added"), "")).select_from(changed).limit(1).scalar_subquery()
 
 
-def changed_ids(session: Session, statement: Select[Any], channel: str, parameters: dict[str, Any]) -> set[int]:
-    """Runs what `telling` made, and returns the ids."""
-    row = session.execute(statement, {"channel": channel, **parameters}).one_or_none()
-    return set(row[0]) if row else set()
+def naming(changed: CTE, column: ColumnElement[Any], channel: str) -> ColumnElement[Any]:
+    """Tells a bound channel which rows the CTE changed, in notifications of a bounded size, if anybody listens.
+
+    NOTIFY takes a lock on all of PostgreSQL at commit. Who listens holds an advisory lock, so trying that one first is
+    cheap, and costs a needless notification at worst, when two try at once. To be selected.
+    """
+    number = (func.row_number().over() - 1) // NAMED_AT_MOST
+    numbered = select(cast(column, Text).label("name"), number.label("chunk")).select_from(changed).subquery()
+    chunks = select(func.string_agg(numbered.c.name, ",").label("names")).group_by(numbered.c.chunk).subquery()
+    unheard = func.pg_try_advisory_xact_lock(bindparam(f"{channel}_key"))
+    told = select(func.count(func.pg_notify(bindparam(channel), chunks.c.names))).where(~unheard)
+    return told.scalar_subquery()
+
+
+def ids_of(changed: CTE) -> ColumnElement[Any]:
+    """The ids of the rows that the CTE changed, as an array. To be selected."""
+    return select(func.array_agg(changed.c.id)).scalar_subquery()
+
+
+def bound(session: Session, **channels: Callable[[str], Channel]) -> dict[str, Any]:
+    """The parameters of `waking` and `naming`: `bound(session, ended=events.ended)`."""
+    schema = schema_of(session) or "public"
+    parameters: dict[str, Any] = {}
+    for name, of in channels.items():
+        channel = of(schema)
+        parameters |= {name: channel.name, f"{name}_key": channel.key}
+    return parameters
+
+
+def tell(session: Session, of: Callable[[str], Channel], payload: str) -> None:
+    """Notifies a channel when the transaction commits."""
+    session.execute(select(func.pg_notify(of(schema_of(session) or "public").name, payload)))

@@ -23,8 +23,6 @@ from sqlalchemy import (
     column,
     delete,
     func,
-    insert,
-    literal,
     literal_column,
     select,
     update,
@@ -32,11 +30,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from queuer.events import NAMED_AT_MOST, added_channel, ended_channel
-from queuer.models import Job, JobArchive
-from queuer.repositories.notify import changed_ids, schema_of, telling
+from queuer import events
+from queuer.models import Job
+from queuer.repositories.moving import moved_to_archive
+from queuer.repositories.notify import bound, ids_of, naming, waking
 from queuer.states import JobStatus
-from queuer.values import Failure, Outcome
+from queuer.values import Outcome, Verdict
 
 _FIELDS = {
     "id": BigInteger,
@@ -47,6 +46,7 @@ _FIELDS = {
     "error": Text,
     "failure": Text,
     "delay": Double,
+    "series_error": Text,
 }
 
 #: SQLAlchemy keeps the bare names of columns for itself in an UPDATE.
@@ -66,6 +66,7 @@ _STILL_MINE = and_(
 _SECOND = literal_column("interval '1 second'", Interval)
 # The worker tells how long it took by its monotonic clock; instants are the database's alone.
 _ENDED_AT = Job.started_at + _OUTCOME.c.elapsed * _SECOND
+_IS_CANCELLED = Job.cancel_requested_at.is_not(None)
 _FAILURE = func.jsonb_build_object(
     "attempt", Job.attempts, "started_at", Job.started_at, "ended_at", _ENDED_AT, "worker_rid", Job.worker_rid
 ).op("||")(cast(_OUTCOME.c.failure, JSONB))
@@ -75,28 +76,17 @@ _FAILURES = case(
 
 
 def _archive_statement() -> Any:
-    kept = [column.name for column in Job.__table__.columns if column.name not in ("status", "failures")]
     told = {
         "failures": _FAILURES,
-        "status": _OUTCOME.c.verdict,
+        # cancelled counts, also when the task had ended before it could be interrupted
+        "status": case((_IS_CANCELLED, JobStatus.CANCELLED.value), else_=_OUTCOME.c.verdict),
         "results": cast(_OUTCOME.c.results, JSONB),
-        "error": _OUTCOME.c.error,
+        "error": func.coalesce(_OUTCOME.c.error, case((_IS_CANCELLED, "JobCancelled: cancelled as it ended"))),
+        "series_error": _OUTCOME.c.series_error,
         "ended_at": _ENDED_AT,
     }
-    gone = (
-        delete(Job)
-        .where(_STILL_MINE)
-        .returning(*(Job.__table__.c[name] for name in kept), *(value.label(name) for name, value in told.items()))
-        .cte("gone")
-    )
-    moved = (
-        insert(JobArchive.__table__)  # type: ignore[arg-type]
-        .from_select([*kept, *told], select(*gone.c))
-        .returning(JobArchive.id, JobArchive.rid)
-        .cte("moved")
-    )
-    rids = case((func.count() <= NAMED_AT_MOST, func.string_agg(cast(moved.c.rid, Text), ",")), else_="")
-    return telling(moved, rids)
+    moved = moved_to_archive(delete(Job).where(_STILL_MINE), told)
+    return select(ids_of(moved), naming(moved, moved.c.rid, "ended"))
 
 
 def _reschedule_statement() -> Any:
@@ -105,7 +95,8 @@ def _reschedule_statement() -> Any:
         .where(_STILL_MINE)
         .values(
             status=JobStatus.SCHEDULED,
-            scheduled_at=func.clock_timestamp() + _OUTCOME.c.delay * _SECOND,
+            # one that was cancelled is claimed at once, and then ends
+            scheduled_at=func.clock_timestamp() + case((_IS_CANCELLED, 0), else_=_OUTCOME.c.delay) * _SECOND,
             failures=_FAILURES,
             worker_rid=None,
             started_at=None,
@@ -113,7 +104,7 @@ def _reschedule_statement() -> Any:
         .returning(Job.id)
         .cte("waiting")
     )
-    return telling(waiting, literal(""))
+    return select(ids_of(waiting), waking(waiting), naming(waiting, waiting.c.id, "updated"))
 
 
 _ARCHIVE = _archive_statement()
@@ -125,8 +116,8 @@ def archive(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> 
 
     One statement: a job is in exactly one of the two tables, whatever happens.
     """
-    channel = ended_channel(schema_of(session) or "public")
-    return changed_ids(session, _ARCHIVE, channel, _parameters(worker_rid, outcomes))
+    channels = bound(session, ended=events.ended)
+    return set(session.scalar(_ARCHIVE, {**channels, **_parameters(worker_rid, outcomes)}) or ())
 
 
 def reschedule(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
@@ -134,8 +125,8 @@ def reschedule(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) 
 
     Tells the workers, whose timers are set for what was due next until now.
     """
-    channel = added_channel(schema_of(session) or "public")
-    return changed_ids(session, _RESCHEDULE, channel, _parameters(worker_rid, outcomes))
+    channels = bound(session, added=events.added, updated=events.updated)
+    return set(session.scalar(_RESCHEDULE, {**channels, **_parameters(worker_rid, outcomes)}) or ())
 
 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -146,13 +137,15 @@ def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]
         "elapsed": [outcome.elapsed for outcome in outcomes],
         "results": [outcome.results for outcome in outcomes],
         "error": [outcome.failure.error if outcome.failure else None for outcome in outcomes],
-        "failure": [_failure_json(outcome.failure) for outcome in outcomes],
+        "failure": [_failure_json(outcome) for outcome in outcomes],
         "delay": [outcome.delay for outcome in outcomes],
+        "series_error": [outcome.series_error for outcome in outcomes],
     }
     return {"worker": worker_rid, **{_PARAMETER + name: values for name, values in fields.items()}}
 
 
-def _failure_json(failure: Failure | None) -> str | None:
-    if failure is None:
+def _failure_json(outcome: Outcome) -> str | None:
+    failure = outcome.failure
+    if failure is None or outcome.verdict is Verdict.CANCELLED:  # to be cancelled is no failure
         return None
     return json.dumps({"type": failure.type, "message": failure.message, "traceback": failure.traceback})

@@ -1,15 +1,16 @@
 """Workers: being known, and being alive."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from queuer.models import Master, Worker
 from queuer.options import OnError
+from queuer.repositories.search import paged
 from queuer.states import WorkerStatus
+from queuer.values import Beat, Connection, Page
 
 
 def register(session: Session, rid: UUID, name: str, max_concurrency: int, on_error: OnError | None) -> None:
@@ -18,18 +19,44 @@ def register(session: Session, rid: UUID, name: str, max_concurrency: int, on_er
     session.execute(insert(Worker).values(rid=rid, name=name, max_concurrency=max_concurrency, on_error=written))
 
 
-def beat(session: Session, rid: UUID, status: WorkerStatus, tasks: Sequence[str]) -> float | None:
-    """Says that the worker is alive, in which state, and which tasks it has.
+def beat(
+    session: Session, rid: UUID, status: WorkerStatus, tasks: Sequence[str], functions: Sequence[str] = ()
+) -> Beat | None:
+    """Says that the worker is alive, in which state, and what it has. Returns what it learns; None = its row is gone.
 
-    Returns the seconds of silence after which it would count as dead; None = its row is gone.
+    What it was asked for is taken back: it knows now.
     """
-    stale_after = select(Master.worker_stale_after).scalar_subquery()
-    values: dict[str, Any] = {"status": status, "tasks": list(tasks), "heartbeat_at": func.clock_timestamp()}
-    beaten = update(Worker).where(Worker.rid == rid).values(values).returning(stale_after)
-    silence: float | None = session.scalar(beaten)
-    return silence
+    settings = [select(column).scalar_subquery() for column in (Master.worker_stale_after, Master.master_poll_interval)]
+    before = select(Worker.rid, Worker.asked_to).where(Worker.rid == rid).with_for_update().cte("before")
+    beaten = (
+        update(Worker)
+        .where(Worker.rid == before.c.rid)
+        .values(
+            status=status,
+            tasks=list(tasks),
+            next_interval_funcs=list(functions),
+            heartbeat_at=func.clock_timestamp(),
+            asked_to=None,
+        )
+        .returning(before.c.asked_to, *settings)
+    )
+    row = session.execute(beaten).one_or_none()
+    return Beat(*row) if row else None
 
 
 def find(session: Session, rid: UUID) -> Worker | None:
     """The worker with this rid."""
     return session.scalars(select(Worker).where(Worker.rid == rid)).one_or_none()
+
+
+def page(session: Session, wanted: Page) -> Sequence[Worker]:
+    """Workers, newest first."""
+    return session.scalars(paged(Worker, wanted, Worker.name, Worker.rid, Worker.status)).all()
+
+
+def connections(session: Session) -> list[Connection]:
+    """The connections that queuers have to the database of the session."""
+    query = text("""
+        SELECT pid, datname, usename, application_name, coalesce(state, ''), backend_start FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name LIKE 'queuer%' ORDER BY backend_start""")
+    return [Connection(*row) for row in session.execute(query)]

@@ -43,6 +43,11 @@ class Attempt:
         self._deliver: Callable[[Interrupt], None] | None = None
         self._lock = threading.Lock()
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """What fences: the job, and which attempt at it."""
+        return self.job.id, self.job.attempt
+
     def enter(self, deliver: Callable[[Interrupt], None]) -> None:
         """The task begins. `deliver` brings an interrupt into it; it is called once at most."""
         with self._lock:
@@ -92,6 +97,12 @@ class Attempt:
 def refuse(job: ClaimedJob, error: Exception) -> Outcome:
     """The outcome of a job that can't be run at all."""
     return Outcome(job, Verdict.FAILED, 0.0, failure=describe(error, None))
+
+
+def cancelled(job: ClaimedJob) -> Outcome:
+    """The outcome of a job that was cancelled before this attempt began."""
+    failure = describe(JobCancelled("the job was cancelled"), None)
+    return Outcome(job, Verdict.CANCELLED, 0.0, failure=failure)
 
 
 def describe(reason: BaseException, raised: BaseException | None) -> Failure:

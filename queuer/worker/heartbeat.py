@@ -1,22 +1,87 @@
-"""Says regularly that this worker is alive."""
+"""Says regularly that this worker is alive, and compares what it runs with what the database says that it runs."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Collection, Sequence
+from time import monotonic
 
+from queuer.errors import JobCancelled, JobInterrupted
+from queuer.states import WorkerRequest
+from queuer.values import Beat, HeldJob
 from queuer.worker.loop import Loop
+from queuer.worker.reporter import Reporter
+from queuer.worker.runner import Runner
+
+logger = logging.getLogger(__name__)
+
+#: Beats in the silence after which a worker counts as dead.
+BEATS = 4
 
 
 class Heartbeat:
-    """Beats four times in the silence after which the worker would count as dead.
+    """Beats, and does what it learns: cancels jobs, lets go of lost ones, gives unknown ones back, stops.
 
     Args:
-        beat: Beats once, and returns that silence in seconds.
+        beat: Beats once.
+        held: What the database says that this worker runs.
+        give_back: Queues these jobs again.
+        asked: Told when the worker was asked for something.
     """
 
-    def __init__(self, beat: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        reporter: Reporter,
+        *,
+        beat: Callable[[], Beat],
+        held: Callable[[], Sequence[HeldJob]],
+        give_back: Callable[[Collection[int]], object],
+        asked: Callable[[WorkerRequest], None],
+    ) -> None:
+        self._runner = runner
+        self._reporter = reporter
         self._beat = beat
+        self._held = held
+        self._give_back = give_back
+        self._asked = asked
+        self._unknown: set[tuple[int, int]] = set()
+        self._last_heard_at = monotonic()
+        self._gap_ended_at = float("-inf")
         self._loop = Loop("heartbeat", self._step)
         self.start = self._loop.start
         self.stop = self._loop.stop
+        #: Says that somebody wants something of this worker.
+        self.wake = self._loop.wake
+
+    @property
+    def heard_for(self) -> float:
+        """Seconds since the last gap between two beats; infinite when there was none."""
+        return monotonic() - self._gap_ended_at
 
     def _step(self) -> float | None:
-        return self._beat() / 4
+        learned = self._beat()
+        now = monotonic()
+        if now - self._last_heard_at > learned.worker_stale_after / 2:
+            self._gap_ended_at = now
+        self._last_heard_at = now
+        self._compare()
+        if learned.asked_to is not None:
+            self._asked(learned.asked_to)
+        return learned.worker_stale_after / BEATS
+
+    def _compare(self) -> None:
+        before = self._runner.running()  # before asking: what is claimed meanwhile is not lost
+        held = {(job.id, job.attempt): job for job in self._held()}
+        for attempt in before:
+            job = held.get(attempt.key)
+            if job is None:
+                self._runner.interrupt(JobInterrupted("the job is no longer this worker's"), [attempt])
+            elif job.is_cancelled:
+                self._runner.interrupt(JobCancelled("the job was cancelled while it ran"), [attempt])
+        known = {attempt.key for attempt in self._runner.running()} | self._reporter.keys()
+        unknown = held.keys() - known
+        # One that was claimed a moment ago is not known yet; one that is unknown twice was claimed by a statement
+        # whose answer was lost.
+        if lost := unknown & self._unknown:
+            logger.warning("giving back %d jobs that this worker holds without running them", len(lost))
+            self._give_back([id for id, _ in lost])
+        self._unknown = unknown - lost

@@ -39,6 +39,10 @@ class Reporter:
         """Outcomes that are not written yet."""
         return len(self._kept)
 
+    def keys(self) -> set[tuple[int, int]]:
+        """The attempts whose outcomes are not written yet."""
+        return {(outcome.job.id, outcome.job.attempt) for outcome in list(self._kept)}
+
     def stop(self) -> None:
         """Writes what is kept, in one last try, and ends.
 

@@ -9,7 +9,7 @@ from queuer.errors import JobTimeout, TaskNotRegistered
 from queuer.options import OnError
 from queuer.tasks import Task
 from queuer.values import ClaimedJob, Outcome
-from queuer.worker.attempt import Attempt, Interrupt, refuse
+from queuer.worker.attempt import Attempt, Interrupt, cancelled, refuse
 from queuer.worker.executors import LoopExecutor, ThreadExecutor
 from queuer.worker.loop import Loop
 
@@ -45,6 +45,7 @@ class Runner:
         self._report = report
         self._freed = freed
         self._running: set[Attempt] = set()
+        self._is_hurried = False
         self._changed = threading.Condition()
         self._threads = ThreadExecutor(max_concurrency, self._done)
         self._event_loop = LoopExecutor(self._done)
@@ -76,18 +77,34 @@ class Runner:
         if calls := [attempt for attempt in attempts if not attempt.task.is_async]:
             self._threads.run(calls)
 
-    def interrupt(self, reason: Interrupt) -> None:
-        """Ends all attempts that run."""
-        for attempt in self._attempts():
+    def running(self) -> list[Attempt]:
+        """The attempts that run."""
+        with self._changed:
+            return list(self._running)
+
+    def interrupt(self, reason: Interrupt, attempts: Sequence[Attempt] | None = None) -> None:
+        """Ends these attempts, or all that run."""
+        for attempt in self.running() if attempts is None else attempts:
             self._interrupt(attempt, reason)
         self._watchdog.wake()
 
     def wait_idle(self, timeout: float) -> bool:
-        """Waits until nothing runs any more, `timeout` seconds at most. Tells whether that is so."""
+        """Waits until nothing runs any more or somebody is in a hurry, `timeout` seconds at most. Tells which."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._running, timeout)
+            self._changed.wait_for(lambda: not self._running or self._is_hurried, timeout)
+            self._is_hurried = False
+            return not self._running
+
+    def hurry(self) -> None:
+        """Ends a `wait_idle`."""
+        with self._changed:
+            self._is_hurried = True
+            self._changed.notify_all()
 
     def _prepare(self, job: ClaimedJob) -> Attempt | None:
+        if job.is_cancelled:  # while another worker ran it, which could not say so any more
+            self._report(cancelled(job))
+            return None
         try:
             return Attempt(job, self._task(job.task_name), self._on_error)
         except Exception as error:  # noqa: BLE001 - a row that makes no sense fails alone
@@ -108,10 +125,6 @@ class Runner:
             self._changed.notify_all()
         self._freed()
 
-    def _attempts(self) -> list[Attempt]:
-        with self._changed:
-            return list(self._running)
-
     def _watch(self, attempts: Sequence[Attempt]) -> None:
         """Wakes the watchdog only if it has to look at one of these before it would by itself."""
         if min((attempt.look_at for attempt in attempts), default=NEVER) < self._next_look:
@@ -120,10 +133,10 @@ class Runner:
     def _look(self) -> float | None:
         self._next_look = NEVER  # before looking, so that whoever comes in meanwhile wakes us
         now = monotonic()
-        for attempt in self._attempts():
+        for attempt in self.running():
             if attempt.look_at <= now:
                 self._escalate(attempt)
-        soonest = min((attempt.look_at for attempt in self._attempts()), default=NEVER)
+        soonest = min((attempt.look_at for attempt in self.running()), default=NEVER)
         if soonest == NEVER:
             return None
         self._next_look = soonest

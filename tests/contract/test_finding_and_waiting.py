@@ -61,7 +61,7 @@ def test_ended_jobs_are_listed_by_status(q: Queuer, done: UUID) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"last_id": -1}, "last_id is -1; allowed is the id of a job, or 0"),
+        ({"last_id": -1}, "last_id is -1; allowed is the id of a job or worker, or 0"),
         ({"last_id": 2**63}, "last_id is"),
         ({"last_id": "5"}, "last_id is '5'"),
         ({"entries": 0}, "entries is 0; allowed are 1 to 1000"),

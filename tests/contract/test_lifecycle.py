@@ -194,7 +194,7 @@ def test_a_task_may_use_its_queuer_while_it_stops(q: Queuer) -> None:
     entered.wait(5)
     stopper = threading.Thread(target=q.stop)
     stopper.start()
-    while "not running" not in repr(q):
+    while "stopping" not in repr(q):
         pass
     stopping.set()
     stopper.join(timeout=5)

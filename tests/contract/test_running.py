@@ -214,7 +214,7 @@ def test_missed_occurrences_are_coalesced_into_one_run(q: Queuer, engine: Engine
         ("parameters", "'{}'", "InvalidParameters: parameters is an object; allowed is an array"),
         ("parameters_keyed", "'5'", "InvalidParameters: parameters_keyed is a number; allowed is an object"),
         ("options", "'[1]'", "ValueError: options is"),
-        ("options", """'{"schedule": {"max_count": 0}}'""", "ValueError: interval is None"),
+        ("options", """'{"schedule": {"max_count": 0}}'""", "ValueError: interval and next_interval are None"),
     ],
 )
 def test_a_row_of_another_program_that_makes_no_sense_fails_with_the_reason(

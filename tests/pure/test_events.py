@@ -4,24 +4,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuer.events import NAMED_AT_MOST, added_channel, ended_channel, read_ended
+from queuer import events
+from queuer.events import NAMED_AT_MOST, read_ids, read_rids
+
+KINDS = (events.added, events.updated, events.ended, events.steering)
 
 
 @given(st.text(min_size=1, max_size=63))
-def test_channels_are_valid_names_and_differ_by_schema(schema: str) -> None:
-    for channel in (added_channel, ended_channel):
-        assert len(channel(schema)) < 64
-        assert channel(schema) != channel(schema + "x")
-    assert added_channel(schema) != ended_channel(schema)
+def test_channels_are_valid_names_and_differ_by_schema_and_kind(schema: str) -> None:
+    channels = [of(name) for of in KINDS for name in (schema, schema + "x")]
+    assert len({channel.name for channel in channels}) == len({channel.key for channel in channels}) == len(channels)
+    assert all(len(channel.name) < 64 and -(2**63) <= channel.key < 2**63 for channel in channels)
 
 
 @given(st.sets(st.uuids(), min_size=1, max_size=NAMED_AT_MOST))
 def test_rids_survive_the_notification(rids: set[UUID]) -> None:
     payload = ",".join(map(str, rids))
     assert len(payload) < 2000
-    assert read_ended(payload) == rids
+    assert read_rids(payload) == rids
 
 
-@pytest.mark.parametrize("payload", ["", "nonsense", f"{uuid4()},", "\ud800"])
-def test_anything_else_means_look_for_all(payload: str) -> None:
-    assert read_ended(payload) is None
+@given(st.lists(st.integers(1, 2**63 - 1), min_size=1, max_size=NAMED_AT_MOST))
+def test_ids_survive_the_notification(ids: list[int]) -> None:
+    assert list(read_ids(",".join(map(str, ids)))) == ids
+
+
+def test_many_ids_are_a_range() -> None:
+    assert list(read_ids("5-8")) == [5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("payload", ["", "nonsense", f"{uuid4()},", "\ud800", "1-", "-"])
+def test_anything_else_names_nothing(payload: str) -> None:
+    assert read_rids(payload) == set()
+    assert list(read_ids(payload)) == []

@@ -55,7 +55,7 @@ def test_a_backoff_may_be_given_as_text() -> None:
 
 @pytest.mark.parametrize("max_count", [0, 2])
 def test_what_runs_more_than_once_needs_an_interval(max_count: int) -> None:
-    with pytest.raises(ValueError, match=f"interval is None and max_count is {max_count}"):
+    with pytest.raises(ValueError, match=f"interval and next_interval are None and max_count is {max_count}"):
         Schedule(max_count=max_count)
 
 

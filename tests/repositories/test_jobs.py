@@ -8,7 +8,7 @@ from support.jobs import new_job
 
 from queuer import Job, JobStatus, Options, Schedule
 from queuer.repositories import jobs
-from queuer.values import NewJob
+from queuer.values import NewJob, Page
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
@@ -93,7 +93,7 @@ def test_the_table_refuses_rows_that_no_worker_could_handle(session: Session, co
 
 def test_pages_go_from_the_newest_to_the_oldest(session: Session) -> None:
     rids = [jobs.insert_one(session, new_job()).rid for _ in range(5)]
-    first = jobs.page(session, None, last_id=0, entries=2)
-    second = jobs.page(session, None, last_id=first[-1].id, entries=2)
+    first = jobs.page(session, Page(0, 2))
+    second = jobs.page(session, Page(first[-1].id, 2))
     assert [job.rid for job in (*first, *second)] == rids[:0:-1]
-    assert jobs.page(session, JobStatus.RUNNING, last_id=0, entries=2) == []
+    assert jobs.page(session, Page(status=JobStatus.RUNNING)) == []

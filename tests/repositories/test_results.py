@@ -8,7 +8,7 @@ from support.jobs import FAILURE, FIRST, SECOND, failed, new_job, succeeded, to_
 from queuer import Job, JobArchive, JobStatus, Options
 from queuer.repositories import archive, jobs, results
 from queuer.repositories.claims import claim
-from queuer.values import ClaimedJob
+from queuer.values import ClaimedJob, Page
 
 HALF_A_SECOND = timedelta(seconds=0.5)
 
@@ -23,7 +23,7 @@ def test_a_job_leaves_one_table_and_enters_the_other_as_it_was(session: Session)
     (taken,) = claim_new(session)
     before = jobs.find(session, taken.rid)
     assert before is not None
-    common = [name for name in Job.__table__.columns.keys() if name != "status"]  # noqa: SIM118
+    common = [column.name for column in Job.__table__.columns if column.name not in ("status", "cancel_requested_at")]
     expected = {name: value for name, value in _row(before).items() if name in common}
     assert results.archive(session, FIRST, [succeeded(taken, '[{"a": 1}]')]) == {taken.id}
     session.expire_all()
@@ -59,10 +59,10 @@ def test_many_outcomes_are_one_statement(session: Session) -> None:
     taken = claim_new(session, 5)
     outcomes = [succeeded(job, f"[{job.parameters[0]}]") for job in taken[:4]] + [failed(taken[4])]
     assert results.archive(session, FIRST, outcomes) == {job.id for job in taken}
-    ended = archive.page(session, None, last_id=0, entries=10)
+    ended = archive.page(session, Page())
     assert [job.result for job in ended] == [None, 3, 2, 1, 0]
-    assert [job.status for job in archive.page(session, JobStatus.FAILED, last_id=0, entries=10)] == ["FAILED"]
-    assert archive.page(session, None, last_id=ended[-1].id, entries=10) == []
+    assert [job.status for job in archive.page(session, Page(status=JobStatus.FAILED))] == ["FAILED"]
+    assert archive.page(session, Page(last_id=ended[-1].id)) == []
 
 
 @pytest.mark.parametrize("write", [results.archive, results.reschedule])

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 
@@ -24,14 +25,16 @@ def _given(url: str) -> Iterator[DatabaseConfiguration]:
 
 
 @contextmanager
-def embedded_server(directory: Path) -> Iterator[DatabaseConfiguration]:
+def embedded_server() -> Iterator[DatabaseConfiguration]:
     """The library's embedded server, on a directory of its own, with nothing flushed to disk."""
-    config = embedded.start(directory / "data")
-    with _connected(config) as connection:
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            connection.execute(f"ALTER SYSTEM SET {setting} = off")
-        connection.execute("SELECT pg_reload_conf()")
-    yield config
+    with TemporaryDirectory(prefix="queuer-tests-") as directory:
+        config = embedded.start(Path(directory) / "data")
+        with _connected(config) as connection:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield config
+        embedded.stop(Path(directory) / "data")
 
 
 @contextmanager

@@ -1,0 +1,339 @@
+"""The half of the façade that needs no worker: adding jobs, finding them, waiting for them, steering them.
+
+Each method checks its arguments, calls one operation and returns its value.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, ParamSpec, TypeVar, overload
+from uuid import UUID
+
+from queuer import events
+from queuer.config import DatabaseConfiguration
+from queuer.database import engines, migrate
+from queuer.database.database import Database
+from queuer.database.listener import Listener
+from queuer.models import Job, JobArchive, Master, Worker
+from queuer.operations import enqueue, inspect, steer, upkeep
+from queuer.operations.enqueue import BatchJob
+from queuer.options import Options
+from queuer.states import JobStatus, WorkerRequest
+from queuer.subscriptions import Kind, Subscription, Subscriptions
+from queuer.tasks import Task, TaskRegistry, declared, register_with
+from queuer.values import Connection
+from queuer.waiting import Waiting
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StaticQueuer:
+    """Adds jobs, finds them, waits for them and steers them, but runs none. Made by `new_static_queuer`.
+
+    Safe to use from several threads and event loops. Not across a fork: make one in each process.
+    """
+
+    def __init__(self, config: DatabaseConfiguration, *, application_name: str = "queuer static") -> None:
+        self._registry = TaskRegistry(declared)
+        engine = engines.create(config, application_name=application_name)
+        self._database = Database(engine, config)
+        self._listener = Listener(config)
+        self._subscriptions = Subscriptions(
+            self._listener, config.schema, lambda ids, rids: inspect.wherever(self._database, ids, rids)
+        )
+        self._waiting: Waiting | None = None
+        self._waiting_lock = threading.Lock()
+        try:
+            migrate.upgrade(engine, config)
+        except BaseException:
+            self._database.close()
+            raise
+
+    # -- Tasks
+
+    def add_task(self, task: Callable[..., Any], /) -> Task:
+        """Registers a task under the function's own name.
+
+        Raises:
+            TypeError: Not a callable, or one without a name.
+            TaskAlreadyRegistered: The name is taken.
+        """
+        return self._add_task(task, None)
+
+    def add_task_with_name(self, task: Callable[..., Any], name: str, /) -> Task:
+        """Registers a task under a name of 1 to 100 characters. Raises like `add_task`, and `ValueError`."""
+        return self._add_task(task, name)
+
+    @overload
+    def task(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+    @overload
+    def task(self, fn: None = None, /, *, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def task(self, fn: Callable[P, R] | None = None, /, *, name: str | None = None) -> Any:
+        """The decorator: `@q.task`, `@q.task()` or `@q.task(name="…")`. The function stays callable as it was."""
+        return register_with(self._add_task, fn, name)
+
+    def task_with_name(self, name: str, /) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """The decorator with a name: `@q.task_with_name("…")`."""
+        return self.task(name=name)
+
+    def _add_task(self, fn: object, name: str | None) -> Task:
+        return self._registry.add(fn, name)
+
+    # -- Adding jobs
+
+    @overload
+    def add_job(self, task: Callable[P, Any], /, *parameters: P.args, **parameters_keyed: P.kwargs) -> Job: ...
+    @overload
+    def add_job(self, task: str, /, *parameters: Any, **parameters_keyed: Any) -> Job: ...
+    def add_job(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
+        """Adds a job: a call of `task` with these arguments.
+
+        Args:
+            task: A registered callable, or a name, which may belong to another process.
+
+        Raises:
+            TaskNotRegistered: A callable that is not registered here.
+            InvalidParameters: The arguments do not fit the signature, or JSON can't hold them. A `TypeError`.
+            DatabaseUnavailable: The server can't be reached.
+        """
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
+        return self._database.run_single(enqueue.adding(job))
+
+    @overload
+    def add_job_with_options(
+        self, options: Options | None, task: Callable[P, Any], /, *parameters: P.args, **parameters_keyed: P.kwargs
+    ) -> Job: ...
+    @overload
+    def add_job_with_options(
+        self, options: Options | None, task: str, /, *parameters: Any, **parameters_keyed: Any
+    ) -> Job: ...
+    def add_job_with_options(
+        self, options: Options | None, task: Any, /, *parameters: Any, **parameters_keyed: Any
+    ) -> Job:
+        """Adds a job with error handling, a schedule or metadata of its own. Raises like `add_job`."""
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
+        return self._database.run_single(enqueue.adding(job))
+
+    def add_jobs(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
+        """Adds many jobs by COPY: all of them, or none when one is refused. Takes a generator as it comes.
+
+        Returns their rids, in the order given. Raises like `add_job`, with a note that says which item.
+        """
+        return self._database.run_single(enqueue.adding_batch(self._registry, batch_jobs))
+
+    @overload
+    async def add_job_async(
+        self, task: Callable[P, Any], /, *parameters: P.args, **parameters_keyed: P.kwargs
+    ) -> Job: ...
+    @overload
+    async def add_job_async(self, task: str, /, *parameters: Any, **parameters_keyed: Any) -> Job: ...
+    async def add_job_async(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
+        """`add_job` for a coroutine."""
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
+        return await self._database.run_single_async(enqueue.adding(job))
+
+    async def add_job_with_options_async(
+        self, options: Options | None, task: Any, /, *parameters: Any, **parameters_keyed: Any
+    ) -> Job:
+        """`add_job_with_options` for a coroutine."""
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
+        return await self._database.run_single_async(enqueue.adding(job))
+
+    async def add_jobs_async(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
+        """`add_jobs` for a coroutine."""
+        return await self._database.run_single_async(enqueue.adding_batch(self._registry, batch_jobs))
+
+    # -- Finding
+
+    def get_job(self, rid: UUID | str) -> Job:
+        """The job with this rid. Raises `JobNotFound`, which says so when it has ended."""
+        return inspect.job(self._database, uuid_of(rid))
+
+    def get_job_ended(self, rid: UUID | str) -> JobArchive:
+        """The ended job with this rid. Raises `JobNotFound`, which says so when it has not ended."""
+        return inspect.job_ended(self._database, uuid_of(rid))
+
+    def get_jobs(self, status: JobStatus | str | None = None, last_id: int = 0, entries: int = 100) -> Sequence[Job]:
+        """Jobs that have not ended, newest first.
+
+        Args:
+            status: Only those that are QUEUED, SCHEDULED or RUNNING.
+            last_id: The id of the last one of the page before; 0 = begin with the newest.
+            entries: 1 to 1000.
+
+        Raises:
+            ValueError: An argument is not allowed.
+        """
+        return inspect.page(self._database, inspect.live(last_id, entries, status))
+
+    def get_jobs_ended(
+        self, status: JobStatus | str | None = None, last_id: int = 0, entries: int = 100
+    ) -> Sequence[JobArchive]:
+        """Jobs that ended SUCCEEDED, FAILED or CANCELLED, newest first. Arguments as for `get_jobs`."""
+        return inspect.page_ended(self._database, inspect.archived(last_id, entries, status))
+
+    def get_jobs_by_worker_rid(self, rid: UUID | str, last_id: int = 0, entries: int = 100) -> Sequence[Job]:
+        """Jobs that a worker runs, newest first. Paging as for `get_jobs`."""
+        return inspect.page(self._database, inspect.live(last_id, entries, worker_rid=uuid_of(rid)))
+
+    def get_jobs_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[Job]:
+        """Jobs that have not ended and whose task name, rid or status contains `text`. Paging as for `get_jobs`."""
+        return inspect.page(self._database, inspect.live(last_id, entries, text=text))
+
+    def get_jobs_ended_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[JobArchive]:
+        """Ended jobs whose task name, rid or status contains `text`. Paging as for `get_jobs`."""
+        return inspect.page_ended(self._database, inspect.archived(last_id, entries, text=text))
+
+    def get_worker(self, rid: UUID | str) -> Worker:
+        """The worker with this rid. Raises `WorkerNotFound`."""
+        return inspect.worker(self._database, uuid_of(rid))
+
+    def get_workers(self, last_id: int = 0, entries: int = 100) -> Sequence[Worker]:
+        """Workers, newest first. Paging as for `get_jobs`."""
+        return inspect.page_workers(self._database, inspect.live(last_id, entries))
+
+    def get_workers_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[Worker]:
+        """Workers whose name, rid or status contains `text`. Paging as for `get_jobs`."""
+        return inspect.page_workers(self._database, inspect.live(last_id, entries, text=text))
+
+    def get_master(self) -> Master:
+        """Which worker is the master, and the settings in force."""
+        return upkeep.office(self._database)
+
+    def get_connections(self) -> Sequence[Connection]:
+        """The connections that queuers have to this database."""
+        return inspect.connections(self._database)
+
+    # -- Waiting and listening
+
+    def wait_for_job_finished(self, rid: UUID | str, timeout_seconds: float = 30.0) -> JobArchive | None:
+        """Waits until a job ends, on whichever worker, and returns it; None when `timeout_seconds` have passed.
+
+        Raises:
+            JobNotFound: There is no such job.
+            DatabaseUnavailable: The server can't be reached.
+        """
+        job_rid = uuid_of(rid)
+        with self._expecting().expect(job_rid) as news:
+            ended = self._database.run_single(lambda session: inspect.ended_or_none_yet(session, job_rid))
+            return ended or news(timeout_seconds)
+
+    async def wait_for_job_finished_async(self, rid: UUID | str, timeout_seconds: float = 30.0) -> JobArchive | None:
+        """`wait_for_job_finished` for a coroutine."""
+        job_rid = uuid_of(rid)
+        waiting = await asyncio.to_thread(self._expecting)
+        with waiting.expect_async(job_rid) as future:
+            ended = await self._database.run_single_async(lambda session: inspect.ended_or_none_yet(session, job_rid))
+            if ended is not None:
+                return ended
+            done, _ = await asyncio.wait([future], timeout=max(0.0, timeout_seconds))
+            return future.result() if done else None
+
+    def wait_for_job_added(self, timeout_seconds: float = 30.0) -> Job | JobArchive | None:
+        """Waits for the next job that anybody adds, and returns it; None when `timeout_seconds` have passed."""
+        added: SimpleQueue[Job | JobArchive] = SimpleQueue()
+        self._subscriptions.start()
+        subscription = self._subscriptions.add(Kind.INSERT, added.put)
+        try:
+            return added.get(timeout=max(0.0, timeout_seconds))
+        except Empty:
+            return None
+        finally:
+            subscription.close()
+
+    async def wait_for_job_added_async(self, timeout_seconds: float = 30.0) -> Job | JobArchive | None:
+        """`wait_for_job_added` for a coroutine."""
+        return await asyncio.to_thread(self.wait_for_job_added, timeout_seconds)
+
+    def listen_for_job_insert(self, fn: Callable[[Any], Any], /) -> Subscription:
+        """Calls `fn` with every job that is added, once. `fn` may be async; one that raises is logged.
+
+        A job that is over before it could be told comes as a `JobArchive`. Before `start()` this is kept until then.
+        """
+        return self._subscriptions.add(Kind.INSERT, fn)
+
+    def listen_for_job_update(self, fn: Callable[[Any], Any], /) -> Subscription:
+        """Calls `fn` with a job at every start, retry and give-back. As `listen_for_job_insert`."""
+        return self._subscriptions.add(Kind.UPDATE, fn)
+
+    def listen_for_job_delete(self, fn: Callable[[Any], Any], /) -> Subscription:
+        """Calls `fn` with every job that ends, whatever its outcome. As `listen_for_job_insert`."""
+        return self._subscriptions.add(Kind.DELETE, fn)
+
+    def _expecting(self) -> Waiting:
+        """What waits for jobs to end; on first use it begins to listen."""
+        channel = events.ended(self._database.config.schema)
+        with self._waiting_lock:
+            if self._waiting is None:
+                waiting = Waiting(lambda rids: inspect.ended(self._database, rids))
+                self._listener.listen(channel, waiting.tell)
+                waiting.start()
+                self._waiting = waiting
+            return self._waiting
+
+    # -- Steering
+
+    def cancel_job(self, rid: UUID | str) -> Job | JobArchive:
+        """Cancels a job. One that waits is in the archive when this returns; one that runs, on whichever worker, is
+        interrupted there as by a timeout, and then ends CANCELLED.
+
+        Raises:
+            JobNotFound: There is no such job, or it has ended.
+        """
+        job_rid = uuid_of(rid)
+        return self._database.run(lambda session: steer.cancel(session, job_rid))
+
+    async def cancel_job_async(self, rid: UUID | str) -> Job | JobArchive:
+        """`cancel_job` for a coroutine."""
+        job_rid = uuid_of(rid)
+        return await self._database.run_async(lambda session: steer.cancel(session, job_rid))
+
+    def cancel_all_jobs_by_worker(self, worker_rid: UUID | str, entries: int = 100) -> Sequence[Job | JobArchive]:
+        """Cancels the oldest `entries` jobs that a worker runs, and returns them."""
+        wanted = inspect.live(0, entries, worker_rid=uuid_of(worker_rid))
+        return steer.cancel_all_of(self._database, wanted)
+
+    def readd_job_from_archive(self, rid: UUID | str) -> Job:
+        """Adds a job like one that has ended: same task, parameters and options. Raises `JobNotFound`."""
+        return steer.readd(self._database, uuid_of(rid))
+
+    def delete_job(self, rid: UUID | str) -> None:
+        """Deletes a job from the archive. Raises `JobNotFound`."""
+        steer.delete(self._database, uuid_of(rid))
+
+    def stop_worker(self, rid: UUID | str) -> None:
+        """Stops a worker, wherever it runs: its running jobs are interrupted and queued again.
+
+        Raises:
+            WorkerNotFound: There is no such worker.
+        """
+        steer.ask_worker(self._database, uuid_of(rid), WorkerRequest.STOP)
+
+    def stop_worker_gracefully(self, rid: UUID | str) -> None:
+        """Stops a worker, wherever it runs, when its running jobs have ended. Raises `WorkerNotFound`."""
+        steer.ask_worker(self._database, uuid_of(rid), WorkerRequest.STOP_GRACEFULLY)
+
+    # -- The end
+
+    def stop(self) -> None:
+        """Closes all threads and connections. Safe twice."""
+        self._close()
+
+    def _close(self) -> None:
+        self._subscriptions.stop()
+        with self._waiting_lock:
+            waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.stop()
+        self._listener.close()
+        self._database.close()
+
+
+def uuid_of(rid: object) -> UUID:
+    """Takes a UUID or its text. Raises `ValueError` for anything else."""
+    try:
+        return rid if isinstance(rid, UUID) else UUID(str(rid))
+    except ValueError:
+        raise ValueError(f"rid is {rid!r}; allowed is a UUID, or its text") from None

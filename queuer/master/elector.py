@@ -1,0 +1,49 @@
+"""One master at a time, and what it does while it is the one."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from queuer.options import MasterSettings
+from queuer.worker.loop import Loop
+
+logger = logging.getLogger(__name__)
+
+#: Something to do in every round, with the settings in force.
+Duty = Callable[[MasterSettings], None]
+
+
+class Elector:
+    """Tries to hold the office, and sees to the duties while it does.
+
+    Args:
+        hold: Takes or keeps the office. Tells whether it is held, and the settings in force.
+        duties: Done in every round, each on its own: one that fails keeps no other from being done.
+    """
+
+    def __init__(self, hold: Callable[[], tuple[bool, MasterSettings]], duties: Sequence[Duty]) -> None:
+        self._hold = hold
+        self._duties = duties
+        self._is_master = False
+        self._loop = Loop("master", self._step)
+        self.start = self._loop.start
+        self.stop = self._loop.stop
+        #: Says that the office may have become vacant.
+        self.wake = self._loop.wake
+
+    def _step(self) -> float | None:
+        was_master, (self._is_master, settings) = self._is_master, self._hold()
+        if self._is_master and not was_master:
+            logger.info("this worker is the master now")
+        if self._is_master:
+            self._do(settings)
+        return settings.master_poll_interval
+
+    def _do(self, settings: MasterSettings) -> None:
+        failed: Exception | None = None
+        for duty in self._duties:
+            try:
+                duty(settings)
+            except Exception as error:  # noqa: BLE001 - raised again when the other duties are done
+                failed = error
+        if failed is not None:
+            raise failed

@@ -1,0 +1,67 @@
+"""Interfering with jobs and workers, from anywhere."""
+
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from queuer.database.database import Database
+from queuer.errors import JobNotFound, WorkerNotFound
+from queuer.models import Job, JobArchive
+from queuer.repositories import archive, jobs, steering
+from queuer.states import WorkerRequest
+from queuer.values import NewJob, Page
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def cancel(session: "Session", rid: UUID) -> Job | JobArchive:
+    """Cancels a job: at once if it waits; if it runs, its worker interrupts it. Raises `JobNotFound`."""
+    waited = steering.cancel_waiting(session, rid)
+    if not waited and steering.ask_to_cancel(session, rid) is not None:
+        return jobs.get(session, rid)
+    ended = archive.find(session, [rid])
+    if not ended:
+        raise JobNotFound(f"there is no job {rid} that could be cancelled")
+    if not waited:
+        raise JobNotFound(f"job {rid} has ended, {ended[0].status.value}; it can't be cancelled any more")
+    return ended[0]
+
+
+def cancel_all_of(database: Database, wanted: Page) -> list[Job | JobArchive]:
+    """Cancels the oldest jobs that a worker runs."""
+    rids = database.run_single(lambda session: steering.running_on(session, wanted))
+    found = (database.run(lambda session, rid=rid: _cancelled_if_there(session, rid)) for rid in rids)  # type: ignore[misc]
+    return [job for job in found if job is not None]
+
+
+def _cancelled_if_there(session: "Session", rid: UUID) -> Job | JobArchive | None:
+    try:
+        return cancel(session, rid)
+    except JobNotFound:  # it has ended meanwhile
+        return None
+
+
+def readd(database: Database, rid: UUID) -> Job:
+    """Adds a job like one that has ended: same task, parameters and options. Raises `JobNotFound`."""
+
+    def work(session: "Session") -> Job:
+        found = archive.find(session, [rid])
+        if not found:
+            raise JobNotFound(f"there is no ended job {rid}; only what is in the archive can be added again")
+        ended = found[0]
+        again = NewJob(uuid4(), ended.task_name, ended.parameters, ended.parameters_keyed, ended.options)
+        return jobs.insert_one(session, again)
+
+    return database.run(work)
+
+
+def delete(database: Database, rid: UUID) -> None:
+    """Deletes a job from the archive. Raises `JobNotFound`."""
+    if not database.run_single(lambda session: steering.delete_ended(session, rid)):
+        raise JobNotFound(f"there is no ended job {rid}; only what is in the archive can be deleted")
+
+
+def ask_worker(database: Database, rid: UUID, request: WorkerRequest) -> None:
+    """Asks a worker to stop. Raises `WorkerNotFound`."""
+    if not database.run(lambda session: steering.ask_worker(session, rid, request)):
+        raise WorkerNotFound(f"there is no worker {rid}")

@@ -1,0 +1,58 @@
+"""The master's office and duties."""
+
+import logging
+from uuid import UUID
+
+from queuer.database.database import Database, Work
+from queuer.models import Master
+from queuer.options import MasterSettings
+from queuer.repositories import leases, upkeep
+
+logger = logging.getLogger(__name__)
+
+#: What the steering channel carries when the office has become vacant.
+VACANT = leases.VACANT
+
+
+def hold_office(database: Database, worker_rid: UUID, settings: MasterSettings | None) -> tuple[bool, MasterSettings]:
+    """Takes the office or keeps it, if that is possible. Tells whether it is held, and which settings are in force."""
+    office = database.run(lambda session: leases.hold(session, worker_rid, settings))
+    in_force = office or database.run_single(leases.current)
+    return office is not None, leases.settings_of(in_force)
+
+
+def leave_office(database: Database, worker_rid: UUID) -> bool:
+    """Leaves the office, if this worker holds it."""
+    return database.run(lambda session: leases.release(session, worker_rid))
+
+
+def office(database: Database) -> Master:
+    """Who is the master, and the settings in force."""
+    return database.run_single(leases.current)
+
+
+def rescue(database: Database, stale_after: float) -> None:
+    """Calls silent workers dead, and takes their jobs back from them."""
+    for rid in database.run_single(lambda session: upkeep.mark_silent(session, stale_after)):
+        logger.warning("worker %s has been silent for over %g s; its jobs are taken back", rid, stale_after)
+    if taken := _repeat(database, lambda session: len(upkeep.requeue_orphans(session)), upkeep.BATCH):
+        logger.warning("%d jobs of dead workers are queued again", taken)
+    if failed := _repeat(database, lambda session: len(upkeep.fail_orphans(session)), upkeep.BATCH):
+        logger.error("%d jobs failed, because workers died under them again and again", failed)
+
+
+def prune(database: Database, settings: MasterSettings) -> None:
+    """Deletes ended jobs and workers that are older than they are kept."""
+    days = settings.retention_archive
+    _repeat(database, lambda session: upkeep.delete_archived(session, days), upkeep.ARCHIVE_BATCH)
+    database.run_single(lambda session: upkeep.delete_workers(session, settings.worker_delete_after))
+
+
+def _repeat(database: Database, work: Work[int], batch: int) -> int:
+    """Runs `work`, in a transaction each time, until a batch is not full. Returns how many rows it changed in all."""
+    total = 0
+    while changed := database.run_single(work):
+        total += changed
+        if changed < batch:
+            break
+    return total

@@ -1,0 +1,84 @@
+"""When a recurring job runs next."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from queuer.occurrences import next_occurrence
+from queuer.options import Options, Schedule
+from queuer.payload import readable
+from queuer.values import Outcome, Verdict
+
+logger = logging.getLogger(__name__)
+
+#: A next-interval function: planned start and number of the run that ended -> planned start of the next.
+NextInterval = Callable[[datetime, int], datetime]
+
+#: Calls of a next-interval function for one run, to find an instant in the future.
+MOST_CALLS = 10_000
+
+
+class SeriesEnded(Exception):
+    """A next-interval function does not say when the series goes on."""
+
+
+class Planner:
+    """Adds to the outcome of a run when the series goes on.
+
+    Args:
+        find: A next-interval function by its name.
+    """
+
+    def __init__(self, find: Callable[[str], Callable[..., Any] | None]) -> None:
+        self._find = find
+
+    def plan(self, outcome: Outcome) -> Outcome:
+        job = outcome.job
+        if job.instants is None or outcome.verdict in (Verdict.RETRY, Verdict.CANCELLED):
+            return outcome
+        try:
+            schedule = Options.from_json(job.options).schedule
+        except (ValueError, TypeError):  # then the job has failed for that
+            return outcome
+        if schedule is None or (schedule.max_count and job.schedule_count >= schedule.max_count):
+            return outcome
+        planned_at, claimed_at = job.instants
+        now = claimed_at + timedelta(seconds=outcome.elapsed)
+        try:
+            return replace(outcome, next_run_at=self._next(schedule, planned_at, job.schedule_count, now))
+        except SeriesEnded as error:
+            logger.error("the series of job %s, task %r, ends: %s", job.rid, job.task_name, error)  # noqa: TRY400
+            return replace(outcome, series_error=readable(str(error)))
+
+    def _next(self, schedule: Schedule, planned_at: datetime, count: int, now: datetime) -> datetime | None:
+        try:
+            if schedule.next_interval is None:
+                return next_occurrence(schedule, planned_at, count, now)
+            return self._ask(schedule.next_interval, planned_at, count, now)
+        except OverflowError:
+            raise SeriesEnded("its next run would be beyond the year 9999") from None
+
+    def _ask(self, name: str, planned_at: datetime, count: int, now: datetime) -> datetime:
+        """Asks for instants until one is in the future: those that passed meanwhile are coalesced."""
+        fn = self._find(name)
+        if fn is None:
+            raise SeriesEnded(f"the next-interval function {name!r} is not registered here")
+        for _ in range(MOST_CALLS):
+            planned_at = self._call(fn, name, planned_at, count)
+            if planned_at > now:
+                break
+        return planned_at
+
+    @staticmethod
+    def _call(fn: Callable[..., Any], name: str, planned_at: datetime, count: int) -> datetime:
+        try:
+            answer = fn(planned_at, count)
+        except BaseException as error:
+            raise SeriesEnded(f"the next-interval function {name!r} raised {type(error).__name__}: {error}") from error
+        if not isinstance(answer, datetime) or answer.astimezone(UTC) <= planned_at:
+            raise SeriesEnded(
+                f"the next-interval function {name!r} returned {answer!r}; allowed is a datetime after {planned_at}"
+            )
+        return answer.astimezone(UTC)
