@@ -71,6 +71,18 @@ class DatabaseConfiguration:
             query=query,
         )
 
+    @property
+    def connection_parameters(self) -> dict[str, Any]:
+        """The same for libpq, as keywords: a URI could not carry every password or name."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.database,
+            "user": self.username,
+            "password": self.password or None,
+            "sslmode": self.sslmode,
+        }
+
     @classmethod
     def is_in_env(cls, environ: Mapping[str, str] = os.environ) -> bool:
         """Whether any `QUEUER_DB_*` that this class reads is set."""

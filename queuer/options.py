@@ -4,7 +4,6 @@
 checks everything and raises `ValueError`.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,7 +25,7 @@ HIGHEST_COUNT = 2**31 - 1
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} is {value!r}; allowed is a number of seconds, 0 or more")  # noqa: TRY004 - ditto
-    if not math.isfinite(value) or not 0 <= value <= LONGEST:
+    if not 0 <= value <= LONGEST:  # NaN is not either
         raise ValueError(f"{name} is {value!r}; allowed are 0 to {LONGEST:.0f} seconds")
     return float(value)
 
@@ -151,6 +150,8 @@ def check_name(what: str, name: object) -> str:
     """Raises `ValueError` unless `name` can name a task or a function."""
     if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or "\0" in name:
         raise ValueError(f"{what} is {name!r}; allowed is a str of 1 to {LONGEST_NAME} characters without NUL")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
+        raise ValueError(f"{what} is {name!r}; allowed are characters, not lone surrogates")
     return name
 
 

@@ -7,6 +7,7 @@ surrogates. So every value is walked first, and what would fail or change is ref
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from queuer.errors import InvalidParameters
@@ -87,6 +88,19 @@ def _check_text(value: str, path: str) -> None:
         except UnicodeEncodeError as error:
             bad = f"\\u{ord(value[error.start]):04x}"
             raise InvalidParameters(f"{path} has the lone surrogate {bad}, which is no character; remove it") from None
+
+
+def decode(text: str | bytes) -> Any:
+    """Reads JSON that any program may have written. Never fails, so that such a row can be looked at.
+
+    Whole numbers of more digits than Python reads come as Decimal, and what is nested too deeply as None.
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return json.loads(text, parse_int=Decimal)
+    except RecursionError:
+        return None
 
 
 def readable(text: str) -> str:

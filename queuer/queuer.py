@@ -21,7 +21,7 @@ from queuer.errors import ConfigurationError, QueuerError
 from queuer.models import Worker
 from queuer.operations import presence
 from queuer.operations.presence import Identity
-from queuer.options import MasterSettings, OnError
+from queuer.options import MasterSettings, OnError, check_name
 from queuer.states import WorkerRequest, WorkerStatus
 from queuer.supervisor import Supervisor, Workplace
 from queuer.tasks import Task, TaskRegistry
@@ -260,8 +260,9 @@ def new_queuer_with_db(
     Args:
         encryption_key: Must be empty: this version can't encrypt, and says so rather than store plain text.
     """
-    if not isinstance(name, str) or not 1 <= len(name) <= 100 or "\0" in name:
-        raise ValueError(f"name is {name!r}; allowed is a str of 1 to 100 characters")
+    check_name("name", name)
+    if db_config is not None and not isinstance(db_config, DatabaseConfiguration):
+        raise TypeError(f"db_config is {db_config!r}; allowed is a DatabaseConfiguration or None")
     if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or not 1 <= max_concurrency < 2**31:
         raise ValueError(f"max_concurrency is {max_concurrency!r}; allowed is a whole number, 1 or more")
     if len(options) > 1 or not all(isinstance(option, OnError) for option in options):

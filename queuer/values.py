@@ -69,8 +69,6 @@ class Beat(NamedTuple):
     asked_to: WorkerRequest | None
     #: Seconds of silence after which a worker counts as dead.
     worker_stale_after: float
-    #: Seconds between two rounds of the master's duties.
-    master_poll_interval: float
 
 
 class Connection(NamedTuple):

@@ -110,6 +110,14 @@ def create_job(schema: str) -> None:
         sa.CheckConstraint("char_length(task_name) BETWEEN 1 AND 100", name=op.f("ck_job_task_name")),
         sa.CheckConstraint("status <> 'SCHEDULED' OR scheduled_at IS NOT NULL", name=op.f("ck_job_scheduled_at")),
         sa.CheckConstraint("jsonb_typeof(failures) = 'array'", name=op.f("ck_job_failures")),
+        sa.CheckConstraint(
+            "attempts BETWEEN 0 AND 1000000000 AND losses >= 0 AND schedule_count BETWEEN 1 AND 1000000000",
+            name=op.f("ck_job_counts"),
+        ),
+        sa.CheckConstraint(
+            "isfinite(created_at) AND isfinite(scheduled_at) AND isfinite(occurrence_at) AND isfinite(started_at)",
+            name=op.f("ck_job_instants"),
+        ),
         schema=schema,
     )
     op.create_index("uq_job_rid", "job", ["rid"], unique=True, schema=schema)
@@ -176,6 +184,11 @@ def create_master(schema: str) -> None:
         sa.Column("worker_delete_after", sa.Double(), nullable=False, server_default=sa.text("86400")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_master")),
         sa.CheckConstraint("id = 1", name=op.f("ck_master_one_row")),
+        sa.CheckConstraint(
+            "retention_archive > 0 AND least(master_poll_interval, lock_timeout_minutes, worker_stale_after) > 0"
+            " AND worker_delete_after > 0",
+            name=op.f("ck_master_settings"),
+        ),
         schema=schema,
     )
     op.execute(sa.insert(master).values(id=1))

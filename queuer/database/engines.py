@@ -7,9 +7,11 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from queuer.config import DatabaseConfiguration
 from queuer.errors import ConfigurationError, DatabaseUnavailable
+from queuer.payload import decode
 
 OLDEST_SERVER = 140_000
 
@@ -23,9 +25,10 @@ LIVENESS: dict[str, Any] = {
     "tcp_user_timeout": 25_000,
 }
 
-# SQLSTATE classes and codes of a server that can't be used now: connection exceptions, invalid authorization, unknown
-# database, insufficient resources, operator intervention (shutdown, restart).
-_UNAVAILABLE = ("08", "28", "3D", "53", "57P")
+# SQLSTATE classes and codes of a server that can't be used now, while the same may work later: connection exceptions,
+# read-only after a failover, invalid authorization, unknown database, rollback by deadlock or serialization,
+# insufficient resources, a lock that was not to be had, operator intervention (shutdown, restart, cancelling).
+_UNAVAILABLE = ("08", "25006", "28", "3D", "40", "53", "55P03", "57")
 
 
 def create(config: DatabaseConfiguration, *, application_name: str, most: int = 10) -> Engine:
@@ -42,6 +45,8 @@ def engine_options(config: DatabaseConfiguration, *, application_name: str, most
         # A connection that died in the pool is replaced before it is used, at the price of one empty round trip.
         "pool_pre_ping": True,
         "pool_use_lifo": True,
+        "isolation_level": "READ COMMITTED",  # whatever the server's default: claims rely on it
+        "json_deserializer": decode,
         "hide_parameters": True,  # else every database error would log what jobs carry
         "execution_options": {"schema_translate_map": {None: config.schema}},
     }
@@ -56,6 +61,8 @@ def translated(config: DatabaseConfiguration) -> Iterator[None]:
         if not _is_unavailable(error):
             raise
         raise unavailable(config, error.orig or error) from error
+    except PoolTimeout as error:
+        raise unavailable(config, error) from error
     except psycopg.OperationalError as error:
         raise unavailable(config, error) from error
 

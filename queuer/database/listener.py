@@ -1,7 +1,7 @@
 """One LISTEN connection for all channels that this process wants to hear of."""
 
 import logging
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Callable
@@ -23,18 +23,16 @@ Heard = Callable[[str | None], None]
 
 
 class Listener:
-    """A thread that listens, and reconnects by itself. What it calls must be quick and may not raise."""
+    """Who wants to hear what, and the thread that listens as long as anybody does. Callbacks must be quick."""
 
     def __init__(self, config: DatabaseConfiguration) -> None:
         self._config = config
         self._heard: dict[Channel, list[Heard]] = {}
-        self._listening: set[Channel] = set()
         self._state = threading.Condition()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._ear: _Ear | None = None
 
     def listen(self, channel: Channel, heard: Heard, timeout: float = 10.0) -> None:
-        """Calls `heard` for every notification on `channel` from now on. Starts the thread if need be.
+        """Calls `heard` for every notification on `channel` from now on.
 
         Returns when the server listens, so what is committed afterwards is heard.
 
@@ -43,106 +41,146 @@ class Listener:
         """
         with self._state:
             self._heard.setdefault(channel, []).append(heard)
-            if channel in self._listening:
-                return
-            if self._thread is None:
-                self._start()
-            self._press()
-            if self._state.wait_for(lambda: channel in self._listening, timeout):
+            if self._ear is None:
+                self._ear = _Ear(self._config, self._state, self._wanted, self._tell)
+            ear = self._ear
+            ear.press()
+            self._state.wait_for(lambda: channel in ear.listening or ear.is_closed, timeout)
+            if channel in ear.listening:
                 return
         self.unlisten(channel, heard)
         raise DatabaseUnavailable(
             f"can't listen on host {self._config.host}, port {self._config.port}, database"
-            f" {self._config.database!r}: no answer within {timeout:g} s"
+            f" {self._config.database!r}: {ear.trouble or f'no answer within {timeout:g} s'}"
         )
 
     def unlisten(self, channel: Channel, heard: Heard) -> None:
-        """Takes back a `listen`. Safe twice."""
+        """Takes back a `listen`. Safe twice. Nobody left who listens ends the thread and its connection."""
         with self._state:
             registered = self._heard.get(channel, [])
             if heard in registered:
                 registered.remove(heard)
             if not registered:
                 self._heard.pop(channel, None)
-            if self._thread is not None:
-                self._press()
+            if self._ear is not None:
+                self._ear.press()
+            unused = None if self._heard else self._take_ear()
+        if unused is not None:
+            unused.close()
 
     def close(self) -> None:
         """Ends the thread and its connection, and forgets who listens. `listen` starts them again."""
         with self._state:
-            thread, self._thread = self._thread, None
             self._heard.clear()
-        if thread is None:
-            return
-        self._stopping.set()
-        self._press()
-        thread.join()
-        self._doorbell.close()
-        self._button.close()
+            ear = self._take_ear()
+        if ear is not None:
+            ear.close()
 
-    def _start(self) -> None:
-        self._stopping.clear()
-        self._doorbell, self._button = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, name="queuer listener", daemon=True)
-        self._thread.start()
+    def _take_ear(self) -> "_Ear | None":
+        ear, self._ear = self._ear, None
+        return ear
 
-    def _press(self) -> None:
-        """Makes the thread look up from its socket."""
-        with suppress(OSError):
-            self._button.send(b"!")
-
-    def _run(self) -> None:
-        tries = 0
-        while not self._stopping.is_set():
-            try:
-                with translated(self._config), closing(self._connect()) as connection:
-                    tries = 0
-                    self._hear(connection)
-            except DatabaseUnavailable as error:
-                tries += 1
-                delay = reconnect_delay(tries)
-                logger.warning("not listening; trying again in %.1f s: %s", delay, error)
-                self._stopping.wait(delay)
-            except Exception:
-                logger.exception("the listener failed, and starts again")
-                self._stopping.wait(reconnect_delay(1))
-            finally:
-                with self._state:
-                    self._listening.clear()
-
-    def _connect(self) -> psycopg.Connection:
-        url = self._config.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(url, autocommit=True, **LIVENESS, application_name="queuer listener")
-
-    def _hear(self, connection: psycopg.Connection) -> None:
-        while not self._stopping.is_set():
-            self._follow(connection)
-            # Before waiting: what came while `_follow` talked to the server has been read from the socket already.
-            for notification in connection.notifies(timeout=0):
-                self._tell(notification.channel, notification.payload)
-            ready, _, _ = select.select([connection.fileno(), self._doorbell.fileno()], [], [])
-            if self._doorbell.fileno() in ready:
-                self._doorbell.recv(4096)
-
-    def _follow(self, connection: psycopg.Connection) -> None:
-        """Makes the server listen to what is wanted, and no more."""
+    def _wanted(self) -> set[Channel]:
         with self._state:
-            wanted = set(self._heard)
-        for channel in wanted - self._listening:
-            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel.name)))
-            # Says that somebody listens. Waits for those who have just found that nobody does to commit, and after
-            # that one look at everything misses nothing.
-            connection.execute("SELECT pg_advisory_lock_shared(%s)", [channel.key])
-            self._tell(channel.name, None)
-        for channel in self._listening - wanted:
-            connection.execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel.name)))
-            connection.execute("SELECT pg_advisory_unlock_shared(%s)", [channel.key])
-        with self._state:
-            self._listening = wanted
-            self._state.notify_all()
+            return set(self._heard)
 
     def _tell(self, name: str, payload: str | None) -> None:
         with self._state:
             heard = [each for channel, registered in self._heard.items() if channel.name == name for each in registered]
         for each in heard:
             each(payload)
+
+
+class _Ear:
+    """One thread, which listens until it is closed, and reconnects by itself."""
+
+    def __init__(
+        self,
+        config: DatabaseConfiguration,
+        state: threading.Condition,
+        wanted: Callable[[], set[Channel]],
+        tell: Callable[[str, str | None], None],
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._wanted = wanted
+        self._tell = tell
+        #: What the server listens to. Changes are told by the condition.
+        self.listening: set[Channel] = set()
+        self.trouble: Exception | None = None
+        self._closed = threading.Event()
+        self._doorbell, self._button = socket.socketpair()
+        self._button.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="queuer listener", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    def press(self) -> None:
+        """Makes the thread look up from its socket. It does anyhow when the button's buffer is full."""
+        with suppress(OSError):
+            self._button.send(b"!")
+
+    def close(self) -> None:
+        with self._state:
+            self._closed.set()
+            self._state.notify_all()
+        self.press()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        self._button.close()
+
+    def _run(self) -> None:
+        failures = 0
+        with self._doorbell:
+            while not self._closed.is_set():
+                try:
+                    with translated(self._config), closing(self._connect()) as connection:
+                        failures = 0
+                        self._hear(connection)
+                except Exception as error:  # noqa: BLE001 - whatever it is, who listens must hear again
+                    failures += 1
+                    self._report(error, reconnect_delay(failures))
+                with self._state:
+                    self.listening = set()
+
+    def _report(self, error: Exception, delay: float) -> None:
+        self.trouble = error
+        trace = None if isinstance(error, DatabaseUnavailable) else error
+        logger.warning("not listening; trying again in %.1f s: %s", delay, error, exc_info=trace)
+        self._closed.wait(delay)
+
+    def _connect(self) -> psycopg.Connection:
+        options = self._config.connection_parameters | LIVENESS
+        return psycopg.connect(autocommit=True, application_name="queuer listener", **options)
+
+    def _hear(self, connection: psycopg.Connection) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.fileno(), selectors.EVENT_READ)
+            selector.register(self._doorbell, selectors.EVENT_READ)
+            while not self._closed.is_set():
+                self._follow(connection)
+                # Before waiting: what came while `_follow` talked to the server has been read from the socket already.
+                for notification in connection.notifies(timeout=0):
+                    self._tell(notification.channel, notification.payload)
+                if any(key.fileobj is self._doorbell for key, _ in selector.select()):
+                    self._doorbell.recv(4096)
+
+    def _follow(self, connection: psycopg.Connection) -> None:
+        """Makes the server listen to what is wanted, and no more."""
+        wanted = self._wanted()
+        for channel in wanted - self.listening:
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel.name)))
+            # Says that somebody listens. Waits for those who have just found that nobody does to commit, and after
+            # that one look at everything misses nothing.
+            connection.execute("SELECT pg_advisory_lock_shared(%s)", [channel.key])
+            self._tell(channel.name, None)
+        for channel in self.listening - wanted:
+            connection.execute(sql.SQL("UNLISTEN {}").format(sql.Identifier(channel.name)))
+            connection.execute("SELECT pg_advisory_unlock_shared(%s)", [channel.key])
+        with self._state:
+            self.listening = wanted
+            self.trouble = None
+            self._state.notify_all()

@@ -2,15 +2,19 @@
 
 import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
 from queuer.config import DatabaseConfiguration
@@ -46,9 +50,23 @@ def upgrade(engine: Engine, config: DatabaseConfiguration) -> None:
     with translated(config), engine.begin() as connection:
         check_server(connection)
         if not is_current(connection, config.schema, scripts):
-            _run_alembic(Target(connection, config.schema, config.with_timescale))
+            with _permitted(config):
+                _run_alembic(Target(connection, config.schema, config.with_timescale))
         if config.with_timescale:
             _require_hypertable(connection, config.schema)
+
+
+@contextmanager
+def _permitted(config: DatabaseConfiguration) -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise ConfigurationError(
+            f"user {config.username!r} may not make the queue's tables in the schema {config.schema!r}: {error.orig};"
+            f' grant it CREATE ON SCHEMA "{config.schema}", or let its owner run `alembic upgrade head`'
+        ) from error
 
 
 def folder() -> Path:

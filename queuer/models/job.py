@@ -64,7 +64,7 @@ class JobRecord(Base):
         """What was asked for the job. Options that another program wrote and that make no sense read as none."""
         try:
             return Options.from_json(self.options_json)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return Options()
 
 
@@ -78,6 +78,15 @@ class Job(JobRecord):
         # A scheduled job without an instant would wait for ever.
         CheckConstraint("status <> 'SCHEDULED' OR scheduled_at IS NOT NULL", name="scheduled_at"),
         CheckConstraint("jsonb_typeof(failures) = 'array'", name="failures"),
+        # Beyond these a claim would fail, or its answer could not be read.
+        CheckConstraint(
+            "attempts BETWEEN 0 AND 1000000000 AND losses >= 0 AND schedule_count BETWEEN 1 AND 1000000000",
+            name="counts",
+        ),
+        CheckConstraint(
+            "isfinite(created_at) AND isfinite(scheduled_at) AND isfinite(occurrence_at) AND isfinite(started_at)",
+            name="instants",
+        ),
         # get_job, wait_for_job_finished: one job by its rid.
         Index("uq_job_rid", "rid", unique=True),
         # claim: the oldest jobs that are due at once.

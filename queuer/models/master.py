@@ -13,7 +13,14 @@ class Master(Base):
     """The office of the master. The migration inserts the row; nobody deletes it."""
 
     __tablename__ = "master"
-    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint(
+            "retention_archive > 0 AND least(master_poll_interval, lock_timeout_minutes, worker_stale_after) > 0"
+            " AND worker_delete_after > 0",
+            name="settings",
+        ),
+    )
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default=text("1"))
     #: The worker that holds the office; null = vacant.

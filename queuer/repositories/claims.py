@@ -72,9 +72,10 @@ def _claim_statement() -> Any:
             Job.id,
             Job.rid,
             Job.task_name,
-            Job.parameters,
-            Job.parameters_keyed,
-            Job.options_json,
+            # As text: what one row holds may be more than Python reads, and must not lose the others' answer.
+            cast(Job.parameters, Text).label("parameters"),
+            cast(Job.parameters_keyed, Text).label("parameters_keyed"),
+            cast(Job.options_json, Text).label("options"),
             Job.attempts,
             func.jsonb_array_length(Job.failures).label("failures"),
             Job.cancel_requested_at.is_not(None).label("is_cancelled"),

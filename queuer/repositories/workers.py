@@ -26,7 +26,7 @@ def beat(
 
     What it was asked for is taken back: it knows now.
     """
-    settings = [select(column).scalar_subquery() for column in (Master.worker_stale_after, Master.master_poll_interval)]
+    stale_after = func.coalesce(select(Master.worker_stale_after).scalar_subquery(), 120.0)  # should the row be missing
     before = select(Worker.rid, Worker.asked_to).where(Worker.rid == rid).with_for_update().cte("before")
     beaten = (
         update(Worker)
@@ -38,7 +38,7 @@ def beat(
             heartbeat_at=func.clock_timestamp(),
             asked_to=None,
         )
-        .returning(before.c.asked_to, *settings)
+        .returning(before.c.asked_to, stale_after)
     )
     row = session.execute(beaten).one_or_none()
     return Beat(*row) if row else None

@@ -19,7 +19,7 @@ def test_a_registered_worker_is_known_and_ready(session: Session) -> None:
 def test_a_heartbeat_tells_what_is_new_and_learns_how_long_silence_may_last(session: Session) -> None:
     workers.register(session, FIRST, "worker", 3, None)
     learned = workers.beat(session, FIRST, WorkerStatus.RUNNING, ["a", "b"], ["next"])
-    assert learned == Beat(None, 120, 30)
+    assert learned == Beat(None, 120)
     worker = workers.find(session, FIRST)
     assert worker is not None
     assert (worker.status, worker.tasks, worker.on_error) == (WorkerStatus.RUNNING, ["a", "b"], None)
