@@ -9,7 +9,7 @@ from queuer.context import current_rid
 from queuer.database.database import Database
 from queuer.models import Job
 from queuer.options import Options
-from queuer.payload import check
+from queuer.payload import check, json_value
 from queuer.repositories import jobs
 from queuer.tasks import TaskRegistry
 from queuer.values import NewJob
@@ -49,11 +49,11 @@ def prepare(
     name, known = registry.resolve(task)
     if known is not None:
         known.check_arguments(parameters, parameters_keyed)
-    check(parameters, "parameters")
-    check(parameters_keyed, "parameters_keyed")
+    written = json_value(parameters, "parameters")
+    written_keyed = json_value(parameters_keyed, "parameters_keyed")
     if options is not None and options.metadata is not None:
         check(dict(options.metadata), "metadata")
-    return NewJob(uuid4(), name, parameters, dict(parameters_keyed), options or Options(), current_rid())
+    return NewJob(uuid4(), name, written, written_keyed, options or Options(), current_rid())
 
 
 def add(database: Database, job: NewJob) -> Job:
