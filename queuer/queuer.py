@@ -151,7 +151,7 @@ class Queuer:
 
     def get_job_ended(self, rid: UUID | str) -> JobArchive:
         """The ended job with this rid. Raises `JobNotFound`, which says so when it has not ended."""
-        return inspect.job_ended(self._database, _uuid(rid))
+        return self._read_result(inspect.job_ended(self._database, _uuid(rid)))
 
     def get_jobs(self, status: JobStatus | str | None = None, last_id: int = 0, entries: int = 100) -> Sequence[Job]:
         """Jobs that have not ended, newest first.
@@ -170,7 +170,7 @@ class Queuer:
         self, status: JobStatus | str | None = None, last_id: int = 0, entries: int = 100
     ) -> Sequence[JobArchive]:
         """Jobs that ended SUCCEEDED, FAILED or CANCELLED, newest first. Arguments as for `get_jobs`."""
-        return inspect.page_ended(self._database, status, last_id, entries)
+        return [self._read_result(job) for job in inspect.page_ended(self._database, status, last_id, entries)]
 
     def wait_for_job_finished(self, rid: UUID | str, timeout_seconds: float = 30.0) -> JobArchive | None:
         """Waits until a job ends, on whichever worker, and returns it; None when `timeout_seconds` have passed.
@@ -182,10 +182,14 @@ class Queuer:
         job_rid = _uuid(rid)
         with self._expecting().expect(job_rid) as news:
             if ended := inspect.ended(self._database, [job_rid]):
-                return ended[0]
+                return self._read_result(ended[0])
             if not inspect.is_live(self._database, job_rid):
-                return inspect.job_ended(self._database, job_rid)  # it ended between the two looks, or is not there
-            return news(timeout_seconds)
+                return self.get_job_ended(job_rid)  # it ended between the two looks, or is not there
+            told = news(timeout_seconds)
+        return told and self._read_result(told)
+
+    def _read_result(self, job: JobArchive) -> JobArchive:
+        return inspect.read_result(self._registry, job)
 
     def _expecting(self) -> Waiting:
         """What waits; on first use it begins to listen."""

@@ -8,6 +8,7 @@ from queuer.errors import JobNotFound
 from queuer.models import Job, JobArchive
 from queuer.repositories import archive, jobs
 from queuer.states import ENDED, LIVE, JobStatus
+from queuer.tasks import TaskRegistry
 
 MOST_ENTRIES = 1000
 
@@ -52,6 +53,14 @@ def page_ended(database: Database, status: JobStatus | str | None, last_id: int,
     """Ended jobs, newest first. Raises `ValueError` for arguments that make no sense."""
     wanted = _checked(status, last_id, entries, ENDED)
     return database.run_single(lambda session: archive.page(session, wanted, last_id, entries))
+
+
+def read_result(registry: TaskRegistry, job: JobArchive) -> JobArchive:
+    """The same job, its result converted as the task's return annotation says, when the task is known here."""
+    task = registry.get(job.task_name)
+    if task is not None and task.result is not None:
+        job.read_result(task.result.read)
+    return job
 
 
 def _checked(
