@@ -75,9 +75,11 @@ def _walk(value: object, path: Path, depth: int, convert: Callable[[object, Path
             return [_walk(item, (path, index), depth + 1, convert) for index, item in enumerate(value)]
         case dict():
             _check_depth(path, depth)
-            for key in value:
+            walked = {}
+            for key, item in value.items():
                 _check_key(key, path)
-            return {key: _walk(item, (path, key), depth + 1, convert) for key, item in value.items()}
+                walked[key] = _walk(item, (path, key), depth + 1, convert)
+            return walked
         case _:  # what it becomes is walked in its place
             return _walk(convert(value, path), path, depth, convert)
 
