@@ -21,6 +21,7 @@ check: $(VENV)/.check          ## what has to hold before a commit, but for the 
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+	$(RUN) tests/checks/static_types.py
 	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) tests/checks/migrations.py
 	$(RUN) tests/checks/wheel.py

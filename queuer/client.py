@@ -22,7 +22,7 @@ from queuer.options import Options
 from queuer.states import JobStatus, WorkerRequest
 from queuer.subscriptions import Kind, Subscription, Subscriptions
 from queuer.tasks import Task, TaskRegistry, declared, register_with
-from queuer.values import Connection
+from queuer.values import Connection, Page
 from queuer.waiting import Waiting
 
 P = ParamSpec("P")
@@ -153,7 +153,7 @@ class StaticQueuer:
 
     def get_job_ended(self, rid: UUID | str) -> JobArchive:
         """The ended job with this rid. Raises `JobNotFound`, which says so when it has not ended."""
-        return inspect.job_ended(self._database, uuid_of(rid))
+        return self._read_result(inspect.job_ended(self._database, uuid_of(rid)))
 
     def get_jobs(self, status: JobStatus | str | None = None, last_id: int = 0, entries: int = 100) -> Sequence[Job]:
         """Jobs that have not ended, newest first.
@@ -172,7 +172,7 @@ class StaticQueuer:
         self, status: JobStatus | str | None = None, last_id: int = 0, entries: int = 100
     ) -> Sequence[JobArchive]:
         """Jobs that ended SUCCEEDED, FAILED or CANCELLED, newest first. Arguments as for `get_jobs`."""
-        return inspect.page_ended(self._database, inspect.archived(last_id, entries, status))
+        return self._page_ended(inspect.archived(last_id, entries, status))
 
     def get_jobs_by_worker_rid(self, rid: UUID | str, last_id: int = 0, entries: int = 100) -> Sequence[Job]:
         """Jobs that a worker runs, newest first. Paging as for `get_jobs`."""
@@ -184,7 +184,13 @@ class StaticQueuer:
 
     def get_jobs_ended_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[JobArchive]:
         """Ended jobs whose task name, rid or status contains `text`. Paging as for `get_jobs`."""
-        return inspect.page_ended(self._database, inspect.archived(last_id, entries, text=text))
+        return self._page_ended(inspect.archived(last_id, entries, text=text))
+
+    def _page_ended(self, wanted: Page) -> Sequence[JobArchive]:
+        return [self._read_result(job) for job in inspect.page_ended(self._database, wanted)]
+
+    def _read_result(self, job: JobArchive) -> JobArchive:
+        return inspect.read_result(self._registry, job)
 
     def get_worker(self, rid: UUID | str) -> Worker:
         """The worker with this rid. Raises `WorkerNotFound`."""
@@ -215,29 +221,35 @@ class StaticQueuer:
             JobNotFound: There is no such job.
             DatabaseUnavailable: The server can't be reached.
         """
-        job_rid = uuid_of(rid)
+        job_rid, timeout = uuid_of(rid), timeout_of(timeout_seconds)
+
+        def look() -> JobArchive | None:
+            return self._database.run_single(lambda session: inspect.ended_or_none_yet(session, job_rid))
+
         with self._expecting().expect(job_rid) as news:
-            ended = self._database.run_single(lambda session: inspect.ended_or_none_yet(session, job_rid))
-            return ended or news(timeout_seconds)
+            ended = look() or news(timeout) or look()  # the last look costs little, and trusts no notification
+        return ended and self._read_result(ended)
 
     async def wait_for_job_finished_async(self, rid: UUID | str, timeout_seconds: float = 30.0) -> JobArchive | None:
         """`wait_for_job_finished` for a coroutine."""
-        job_rid = uuid_of(rid)
+        job_rid, timeout = uuid_of(rid), timeout_of(timeout_seconds)
+
+        async def look() -> JobArchive | None:
+            return await self._database.run_single_async(lambda session: inspect.ended_or_none_yet(session, job_rid))
+
         waiting = await asyncio.to_thread(self._expecting)
-        with waiting.expect_async(job_rid) as future:
-            ended = await self._database.run_single_async(lambda session: inspect.ended_or_none_yet(session, job_rid))
-            if ended is not None:
-                return ended
-            done, _ = await asyncio.wait([future], timeout=max(0.0, timeout_seconds))
-            return future.result() if done else None
+        with waiting.expect_async(job_rid) as news:
+            ended = await look() or await news(timeout) or await look()
+        return ended and self._read_result(ended)
 
     def wait_for_job_added(self, timeout_seconds: float = 30.0) -> Job | JobArchive | None:
         """Waits for the next job that anybody adds, and returns it; None when `timeout_seconds` have passed."""
+        timeout = timeout_of(timeout_seconds)
         added: SimpleQueue[Job | JobArchive] = SimpleQueue()
         self._subscriptions.start()
         subscription = self._subscriptions.add(Kind.INSERT, added.put)
         try:
-            return added.get(timeout=max(0.0, timeout_seconds))
+            return added.get(timeout=timeout)
         except Empty:
             return None
         finally:
@@ -329,6 +341,13 @@ class StaticQueuer:
             waiting.stop()
         self._listener.close()
         self._database.close()
+
+
+def timeout_of(seconds: object) -> float:
+    """Takes seconds, infinite ones too. Raises `ValueError` for anything else."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+        raise ValueError(f"the timeout is {seconds!r}; allowed is a number of seconds, 0 or more")
+    return float(min(seconds, threading.TIMEOUT_MAX))
 
 
 def uuid_of(rid: object) -> UUID:

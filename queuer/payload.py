@@ -1,4 +1,4 @@
-"""Checks that a value survives the way through PostgreSQL's jsonb, and writes it as JSON.
+"""Writes a value as JSON that survives the way through PostgreSQL's jsonb.
 
 Python's json module writes NaN, turns keys into strings and takes any text; jsonb refuses NaN, NUL and lone
 surrogates. So every value is walked first, and what would fail or change is refused with its path.
@@ -6,10 +6,17 @@ surrogates. So every value is walked first, and what would fail or change is ref
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
+import msgspec
+
+from queuer import pydantic_models
 from queuer.errors import InvalidParameters
 
 #: Lists and dicts inside each other. Far below Python's recursion limit and PostgreSQL's stack depth.
@@ -25,69 +32,151 @@ _HINTS: dict[type, str] = {
     frozenset: "a frozenset has no JSON form: pass a list",
 }
 
+#: Where a value is: a name, or a path and a key. Only an error makes a text of it.
+Path = str | tuple[Any, int | str]
+
+_OWN = "None, bool, int, float, str, list, tuple and dict"
+_RICH = "datetime, date, time, timedelta, UUID, Decimal, enums, dataclasses and pydantic models"
+
+_SCALARS = (date, time, timedelta, UUID, Decimal)  # a datetime is a date
+
 
 def check(value: object, path: str) -> None:
-    """Raises `InvalidParameters` with the path of the first value inside `value` that jsonb can't hold."""
-    _check(value, path, 0)
+    """Raises `InvalidParameters` with the path of the first thing inside `value` that jsonb can't hold as it is."""
+    _walk(value, path, 0, _refuse)
+
+
+def json_value(value: object, path: str) -> Any:
+    """The JSON that stands for `value`: tuples become lists, instants text, dataclasses dicts. See docs/types.md.
+
+    Raises:
+        InvalidParameters: Something inside has no JSON form, or one that jsonb can't hold; says where.
+    """
+    return _walk(value, path, 0, _json_form)
 
 
 def encode(value: object, path: str) -> str:
-    """The JSON text of `value`. Tuples become lists. Raises like `check`."""
-    _check(value, path, 0)
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    """The JSON text of `value`. Raises like `json_value`."""
+    return json.dumps(json_value(value, path), allow_nan=False, separators=(",", ":"))
 
 
-def _check(value: object, path: str, depth: int) -> None:
+def _walk(value: object, path: Path, depth: int, convert: Callable[[object, Path], object]) -> Any:
     match value:
         case None | bool():
-            return
+            return value
         case str():
             _check_text(value, path)
+            return value
         case int() | float():
             _check_number(value, path)
+            return value
         case list() | tuple():
             _check_depth(path, depth)
-            for index, item in enumerate(value):
-                _check(item, f"{path}[{index}]", depth + 1)
+            return [_walk(item, (path, index), depth + 1, convert) for index, item in enumerate(value)]
         case dict():
             _check_depth(path, depth)
+            walked = {}
             for key, item in value.items():
                 _check_key(key, path)
-                _check(item, f"{path}[{key!r}]", depth + 1)
+                walked[key] = _walk(item, (path, key), depth + 1, convert)
+            return walked
+        case _:  # what it becomes is walked in its place
+            return _walk(convert(value, path), path, depth, convert)
+
+
+def _json_form(value: object, path: Path) -> object:
+    """The outermost level of `value` as JSON."""
+    try:
+        if isinstance(value, Enum):
+            return value.value
+        if isinstance(value, _SCALARS):
+            return msgspec.to_builtins(_with_plain_offset(value), enc_hook=_form_of_subclass)
+        if is_dataclass(value) and not isinstance(value, type):
+            return {field.name: getattr(value, field.name) for field in fields(value)}
+        if pydantic_models.is_model(type(value)):
+            return pydantic_models.write(value)
+    except Exception as error:  # its class may do anything
+        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        kind = type(value).__name__
+        raise InvalidParameters(f"{_shown(path)} is of type {kind} and can't be written: {said}") from error
+    raise _refusal(value, path, f"{_OWN}, and {_RICH}")
+
+
+def _with_plain_offset(value: object) -> object:
+    """msgspec writes offsets from UTC in whole minutes and drops the rest; those of history have seconds."""
+    if not isinstance(value, (datetime, time)) or value.tzinfo is None:
+        return value
+    offset = value.utcoffset()
+    if offset is not None and offset % timedelta(minutes=1) == timedelta(0):
+        return value
+    if isinstance(value, time):
+        said = "its time zone has no fixed offset in whole minutes; pass a datetime, or leave the zone out"
+        raise ValueError(said)  # noqa: TRY004 - other times are allowed
+    return value.astimezone(UTC)
+
+
+def _form_of_subclass(value: Any) -> object:
+    """msgspec takes the exact types alone. Those of pendulum, or the fakes of a test, are written as what they are."""
+    match value:
+        case Decimal():
+            return str(value)
+        case timedelta():
+            return timedelta(value.days, value.seconds, value.microseconds)
         case _:
-            hint = _HINTS.get(type(value), "allowed are None, bool, int, float, str, list, tuple and dict")
-            raise InvalidParameters(f"{path} is of type {type(value).__name__}, which JSON can't hold; {hint}")
+            return value.isoformat()
 
 
-def _check_number(value: float, path: str) -> None:
+def _refuse(value: object, path: Path) -> object:
+    raise _refusal(value, path, _OWN)
+
+
+def _refusal(value: object, path: Path, allowed: str) -> InvalidParameters:
+    hint = _HINTS.get(type(value), f"allowed are {allowed}")
+    return InvalidParameters(f"{_shown(path)} is of type {type(value).__name__}, which JSON can't hold; {hint}")
+
+
+def _check_number(value: float, path: Path) -> None:
     if isinstance(value, int):
         if abs(value) >= _LARGEST_INT:
-            raise InvalidParameters(f"{path} has more than 4300 digits, which JSON readers refuse; pass it as text")
+            raise InvalidParameters(
+                f"{_shown(path)} has more than 4300 digits, which JSON readers refuse; pass it as text"
+            )
     elif not math.isfinite(value):
-        raise InvalidParameters(f"{path} is {value!r}; JSON allows finite numbers only, or null")
+        raise InvalidParameters(f"{_shown(path)} is {value!r}; JSON allows finite numbers only, or null")
 
 
-def _check_depth(path: str, depth: int) -> None:
+def _check_depth(path: Path, depth: int) -> None:
     if depth >= DEEPEST:
-        raise InvalidParameters(f"{path[:60]}… is nested deeper than {DEEPEST} levels, or contains itself; flatten it")
+        raise InvalidParameters(
+            f"{_shown(path)[:60]}… is nested deeper than {DEEPEST} levels, or contains itself; flatten it"
+        )
 
 
-def _check_key(key: object, path: str) -> None:
+def _check_key(key: object, path: Path) -> None:
     if not isinstance(key, str):
         kind = type(key).__name__
-        raise InvalidParameters(f"{path} has a key of type {kind}; JSON allows keys of type str only: write str(key)")
-    _check_text(key, f"the key {key!r} in {path}")
+        raise InvalidParameters(
+            f"{_shown(path)} has a key of type {kind}; JSON allows keys of type str only: write str(key)"
+        )
+    if "\0" in key or not key.isascii():
+        _check_text(key, f"the key {key!r} in {_shown(path)}")
 
 
-def _check_text(value: str, path: str) -> None:
+def _check_text(value: str, path: Path) -> None:
     if "\0" in value:
-        raise InvalidParameters(f"{path} has a NUL character (\\x00), which PostgreSQL can't hold; remove it")
+        raise InvalidParameters(f"{_shown(path)} has a NUL character (\\x00), which PostgreSQL can't hold; remove it")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError as error:
             bad = f"\\u{ord(value[error.start]):04x}"
-            raise InvalidParameters(f"{path} has the lone surrogate {bad}, which is no character; remove it") from None
+            raise InvalidParameters(
+                f"{_shown(path)} has the lone surrogate {bad}, which is no character; remove it"
+            ) from None
+
+
+def _shown(path: Path) -> str:
+    return path if isinstance(path, str) else f"{_shown(path[0])}[{path[1]!r}]"
 
 
 def decode(text: str | bytes) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar, overload
 
+from queuer.annotations import CallReader, Reader, call_reader, hints, reader
 from queuer.errors import InvalidParameters, TaskAlreadyRegistered, TaskNotRegistered
 from queuer.options import check_name
 
@@ -21,10 +22,18 @@ class Task:
     fn: Callable[..., Any]
     is_async: bool = field(init=False)
     signature: inspect.Signature | None = field(init=False, repr=False, compare=False)
+    #: What reads arguments back as the annotations say; None = they are passed as JSON has them.
+    arguments: CallReader | None = field(init=False, repr=False, compare=False)
+    #: The same for what the task returns.
+    result: Reader | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        signature, annotations = _signature(self.fn), hints(self.fn)
+        parameters = signature.parameters.values() if signature else ()
         object.__setattr__(self, "is_async", _is_async(self.fn))
-        object.__setattr__(self, "signature", _signature(self.fn))
+        object.__setattr__(self, "signature", signature)
+        object.__setattr__(self, "arguments", call_reader(self.name, parameters, annotations))
+        object.__setattr__(self, "result", reader(annotations.get("return", Any)))
 
     def check_arguments(self, parameters: Sequence[Any], parameters_keyed: Mapping[str, Any]) -> None:
         """Raises `InvalidParameters` when a call with these arguments could only fail."""

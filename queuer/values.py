@@ -36,7 +36,7 @@ class NewJob:
 
 
 class ClaimedJob(NamedTuple):
-    """A job as the worker gets it: raw JSON values, as whoever wrote them into the table wrote them.
+    """A job as the worker gets it: JSON texts, as whoever wrote the row wrote them, to be read job by job.
 
     (id, attempt) fences: what the worker says of the job counts only while that attempt is still its own.
     """
@@ -44,9 +44,9 @@ class ClaimedJob(NamedTuple):
     id: int
     rid: UUID
     task_name: str
-    parameters: Any
-    parameters_keyed: Any
-    options: Any
+    parameters: str
+    parameters_keyed: str
+    options: str
     attempt: int
     failures: int
     is_cancelled: bool = False

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
@@ -11,8 +11,8 @@ from queuer.events import read_rids
 from queuer.models import JobArchive
 from queuer.worker.loop import Loop
 
-#: Takes an ended job, in another thread than the one that waits for it.
-Deliver = Callable[[JobArchive], None]
+#: Takes an ended job, in another thread than the one that waits for it; None = wait no longer.
+Deliver = Callable[[JobArchive | None], None]
 
 
 class Waiting:
@@ -29,16 +29,22 @@ class Waiting:
         self._lock = threading.Lock()
         self._loop = Loop("waiting", self._look_up)
         self.start = self._loop.start
-        self.stop = self._loop.stop
+
+    def stop(self) -> None:
+        """Ends the thread. Nobody waits any longer."""
+        self._loop.stop()
+        with self._lock:
+            for deliver in [each for waiters in self._waiters.values() for each in waiters]:
+                deliver(None)
 
     @contextmanager
     def expect(self, rid: UUID) -> Iterator[Callable[[float], JobArchive | None]]:
         """Takes note of the end of a job from here on. Yields what waits for it, so many seconds at most."""
-        mailbox: SimpleQueue[JobArchive] = SimpleQueue()
+        mailbox: SimpleQueue[JobArchive | None] = SimpleQueue()
 
         def receive(timeout: float) -> JobArchive | None:
             try:
-                return mailbox.get(timeout=max(0.0, timeout))
+                return mailbox.get(timeout=timeout)
             except Empty:
                 return None
 
@@ -46,20 +52,25 @@ class Waiting:
             yield receive
 
     @contextmanager
-    def expect_async(self, rid: UUID) -> Iterator["asyncio.Future[JobArchive]"]:
-        """Like `expect`, for a coroutine. Yields a future of the running loop."""
+    def expect_async(self, rid: UUID) -> Iterator[Callable[[float], Awaitable[JobArchive | None]]]:
+        """`expect` for a coroutine."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[JobArchive] = loop.create_future()
+        future: asyncio.Future[JobArchive | None] = loop.create_future()
 
-        def settle(job: JobArchive) -> None:
+        def settle(job: JobArchive | None) -> None:
             if not future.done():
                 future.set_result(job)
 
-        def deliver(job: JobArchive) -> None:
-            loop.call_soon_threadsafe(settle, job)
+        def deliver(job: JobArchive | None) -> None:
+            with suppress(RuntimeError):  # its loop has ended, and with it who waited
+                loop.call_soon_threadsafe(settle, job)
+
+        async def receive(timeout: float) -> JobArchive | None:  # noqa: ASYNC109 - as of its twin
+            done, _ = await asyncio.wait([future], timeout=timeout)
+            return future.result() if done else None
 
         with self._delivering(rid, deliver):
-            yield future
+            yield receive
 
     @contextmanager
     def _delivering(self, rid: UUID, deliver: Deliver) -> Iterator[None]:

@@ -110,7 +110,7 @@ class _Ear:
         self.trouble: Exception | None = None
         self._closed = threading.Event()
         self._doorbell, self._button = socket.socketpair()
-        self._button.setblocking(False)
+        self._button.setblocking(False)  # noqa: FBT003 - the library
         self._thread = threading.Thread(target=self._run, name="queuer listener", daemon=True)
         self._thread.start()
 

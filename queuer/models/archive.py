@@ -1,7 +1,9 @@
 """The table of ended jobs. A TimescaleDB hypertable over `ended_at` where the server has it."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint, Text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -32,10 +34,24 @@ class JobArchive(JobRecord):
     series_error: Mapped[str | None] = mapped_column(Text)
     ended_at: Mapped[datetime]
 
+    #: `(result,)` once it was read back. A value, no function: an ended job can be pickled.
+    _read_back: ClassVar[tuple[Any, ...]] = ()
+
     @property
     def result(self) -> Any:
-        """What the task returned; None also when it did not succeed."""
+        """What the task returned; None also when it did not succeed.
+
+        From a queuer that knows the task, of the type that the task's return annotation names; else as JSON has it.
+        """
+        if self._read_back:
+            return self._read_back[0]
         return self.results[0] if isinstance(self.results, list) and self.results else None
+
+    def read_result(self, read: Callable[[Any], Any]) -> None:
+        """Converts the result with `read`. A `ValueError` from there leaves it as JSON has it."""
+        if isinstance(self.results, list) and self.results:
+            with suppress(ValueError):
+                self.__dict__["_read_back"] = (read(self.results[0]),)
 
     def __repr__(self) -> str:
         return f"<JobArchive {self.id} {self.rid} {self.task_name!r} {self.status.value} attempts={self.attempts}>"

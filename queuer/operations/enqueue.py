@@ -9,7 +9,7 @@ from queuer.context import current_rid
 from queuer.database.database import Work
 from queuer.models import Job
 from queuer.options import Options
-from queuer.payload import check
+from queuer.payload import check, json_value
 from queuer.repositories import jobs
 from queuer.tasks import TaskRegistry
 from queuer.values import NewJob
@@ -42,18 +42,21 @@ def prepare(
 
     Raises:
         TaskNotRegistered: The task is a callable that is not registered.
-        InvalidParameters: The arguments do not fit the task's signature, or JSON can't hold them or the metadata.
+        InvalidParameters: The arguments do not fit the task's signature or its annotations, or JSON can't hold them or
+            the metadata.
     """
     if options is not None and not isinstance(options, Options):
         raise TypeError(f"options is {options!r}; allowed is an Options or None")
     name, known = registry.resolve(task)
     if known is not None:
         known.check_arguments(parameters, parameters_keyed)
-    check(parameters, "parameters")
-    check(parameters_keyed, "parameters_keyed")
+    written = json_value(parameters, "parameters")
+    written_keyed = json_value(parameters_keyed, "parameters_keyed")
+    if known is not None and known.arguments is not None:
+        known.arguments.read(written, written_keyed)  # as the worker will: what it can't read is refused here
     if options is not None and options.metadata is not None:
         check(dict(options.metadata), "metadata")
-    return NewJob(uuid4(), name, parameters, dict(parameters_keyed), options or Options(), current_rid())
+    return NewJob(uuid4(), name, written, written_keyed, options or Options(), current_rid())
 
 
 def adding(job: NewJob) -> Work[Job]:

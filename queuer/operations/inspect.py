@@ -9,6 +9,7 @@ from queuer.errors import JobNotFound, WorkerNotFound
 from queuer.models import Job, JobArchive, Worker
 from queuer.repositories import archive, jobs, workers
 from queuer.states import ENDED, LIVE, JobStatus
+from queuer.tasks import TaskRegistry
 from queuer.values import Connection, Page
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ def wherever(database: Database, ids: Collection[int], rids: Collection[UUID]) -
         return [found[id] for id in sorted(found)]
 
     return database.run_single(work)
+
+
+def read_result(registry: TaskRegistry, job: JobArchive) -> JobArchive:
+    """The same job, its result converted as the task's return annotation says, when the task is known here."""
+    task = registry.get(job.task_name)
+    if task is not None and task.result is not None:
+        job.read_result(task.result.read)
+    return job
 
 
 def page(database: Database, wanted: Page) -> Sequence[Job]:

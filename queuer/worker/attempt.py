@@ -1,8 +1,9 @@
 """One attempt at one job, from the claim to its outcome."""
 
+import json
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -30,8 +31,12 @@ class Attempt:
     """
 
     def __init__(self, job: ClaimedJob, task: Task, on_error: OnError | None) -> None:
-        options = Options.from_json(job.options)
-        self.parameters, self.parameters_keyed = call_arguments(job.parameters, job.parameters_keyed)
+        options = Options.from_json(json.loads(job.options))
+        self.parameters: Sequence[Any]
+        self.parameters_keyed: Mapping[str, Any]
+        self.parameters, self.parameters_keyed = call_arguments(
+            json.loads(job.parameters), json.loads(job.parameters_keyed)
+        )
         self.job = job
         self.task = task
         self.on_error = options.on_error or on_error or NO_RETRY
@@ -40,6 +45,7 @@ class Attempt:
         #: When the watchdog has to look at it, by the monotonic clock.
         self.look_at = self.claimed_at + (self.on_error.timeout or float("inf"))
         self.interrupted_by: Interrupt | None = None
+        self._unreadable: InvalidParameters | None = None
         self._deliver: Callable[[Interrupt], None] | None = None
         self._lock = threading.Lock()
 
@@ -54,6 +60,20 @@ class Attempt:
             self._deliver = deliver
             if self.interrupted_by is not None:
                 deliver(self.interrupted_by)
+
+    def read_arguments(self) -> None:
+        """Converts the arguments as the task's annotations say; called where the task runs, for classes run code.
+
+        Raises:
+            InvalidParameters: One can't be converted.
+        """
+        if self.task.arguments is None:
+            return
+        try:
+            self.parameters, self.parameters_keyed = self.task.arguments.read(self.parameters, self.parameters_keyed)
+        except InvalidParameters as unreadable:
+            self._unreadable = unreadable  # as it would be to another attempt
+            raise
 
     def leave(self) -> None:
         """The task has ended. Nothing is delivered from here on."""
@@ -77,15 +97,15 @@ class Attempt:
         if self.interrupted_by is not None:
             return self._failed(describe(self.interrupted_by, error))
         if error is not None:
-            return self._failed(describe(error, error))
+            return self._failed(describe(error, error), for_good=error is self._unreadable)
         try:
             results = encode([value], "results")
         except InvalidParameters as refused:  # another attempt would return the like
             return self._outcome(Verdict.FAILED, failure=describe(refused, None))
         return self._outcome(Verdict.SUCCEEDED, results=results)
 
-    def _failed(self, failure: Failure) -> Outcome:
-        delay = next_retry(self.on_error, self.job.failures + 1)
+    def _failed(self, failure: Failure, *, for_good: bool = False) -> Outcome:
+        delay = None if for_good else next_retry(self.on_error, self.job.failures + 1)
         if delay is None:
             return self._outcome(Verdict.FAILED, failure=failure)
         return self._outcome(Verdict.RETRY, failure=failure, delay=delay)

@@ -74,6 +74,7 @@ def call(attempt: Attempt) -> Outcome | None:
         try:
             attempt.enter(lambda reason: _raise_in(this_thread, type(reason)))
             enter_job(attempt.context)
+            attempt.read_arguments()
             value = attempt.task.fn(*attempt.parameters, **attempt.parameters_keyed)
         except BaseException as raised:  # noqa: BLE001 - SystemExit and KeyboardInterrupt fail the job alone, too
             error = raised
@@ -131,6 +132,7 @@ class LoopExecutor:
         try:
             attempt.enter(_canceller())
             enter_job(attempt.context)
+            attempt.read_arguments()
             value = await attempt.task.fn(*attempt.parameters, **attempt.parameters_keyed)
         except BaseException as raised:  # noqa: BLE001 - also what would end the loop, and our own cancelling
             error = raised

@@ -1,5 +1,6 @@
 """When a recurring job runs next."""
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,8 +40,8 @@ class Planner:
         if job.instants is None or outcome.verdict in (Verdict.RETRY, Verdict.CANCELLED):
             return outcome
         try:
-            schedule = Options.from_json(job.options).schedule
-        except (ValueError, TypeError):  # then the job has failed for that
+            schedule = Options.from_json(json.loads(job.options)).schedule
+        except (ValueError, TypeError, OverflowError, RecursionError):  # then the job has failed for that
             return outcome
         if schedule is None or (schedule.max_count and job.schedule_count >= schedule.max_count):
             return outcome

@@ -1,7 +1,6 @@
 """The contract's "Adding jobs", on the public API alone."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -68,7 +67,7 @@ def test_a_job_that_could_only_fail_is_refused_at_once(q: Queuer, task: Any, par
         ("\udc80", r"parameters\[0\] has the lone surrogate"),
         (b"bytes", r"parameters\[0\] is of type bytes.*base64"),
         ({1: 2}, r"parameters\[0\] has a key of type int"),
-        (datetime(2026, 1, 1), r"parameters\[0\] is of type datetime"),
+        (object(), r"parameters\[0\] is of type object"),
     ],
 )
 def test_what_json_can_not_hold_is_refused_with_its_path(q: Queuer, value: Any, says: str) -> None:

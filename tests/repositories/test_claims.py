@@ -21,7 +21,7 @@ def test_the_oldest_are_taken_first_and_marked(session: Session) -> None:
     added = [jobs.insert_one(session, new_job("task", n)) for n in range(3)]
     taken = claim(session, FIRST, TASKS, limit=2)
     assert [job.rid for job in taken] == [job.rid for job in added[:2]]
-    assert [(job.parameters, job.attempt, job.failures) for job in taken] == [([0], 1, 0), ([1], 1, 0)]
+    assert [(job.parameters, job.attempt, job.failures) for job in taken] == [("[0]", 1, 0), ("[1]", 1, 0)]
     row = session.scalars(select(Job).where(Job.id == taken[0].id)).one()
     assert (row.status, row.worker_rid, row.attempts) == (JobStatus.RUNNING, FIRST, 1)
     assert row.started_at is not None

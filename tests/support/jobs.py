@@ -1,5 +1,6 @@
 """Jobs for the tests of the lower layers."""
 
+import json
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,8 +19,9 @@ def new_job(
 
 
 def claimed(task_name: str = "task", *parameters: Any, id: int = 1, **columns: Any) -> ClaimedJob:
-    values = {"options": {}, "attempt": 1, "failures": 0, "parameters_keyed": {}, **columns}
-    return ClaimedJob(id=id, rid=uuid4(), task_name=task_name, parameters=list(parameters), **values)
+    texts = {"parameters": list(parameters), "parameters_keyed": {}, "options": {}}
+    values = {"attempt": 1, "failures": 0, **columns, **{n: json.dumps(columns.get(n, v)) for n, v in texts.items()}}
+    return ClaimedJob(id=id, rid=uuid4(), task_name=task_name, **values)
 
 
 def succeeded(job: ClaimedJob, results: str = "[null]", elapsed: float = 0.5) -> Outcome:

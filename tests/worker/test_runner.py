@@ -3,6 +3,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any
@@ -178,6 +179,23 @@ def test_a_timeout_ends_the_attempt_and_frees_the_slot(bench: Bench, fn: Callabl
     outcome = bench.outcome()
     assert 0.1 <= monotonic() - started < 1
     assert outcome.verdict is Verdict.FAILED
+    assert outcome.failure is not None
+    assert outcome.failure.error == "JobTimeout: the attempt took longer than 0.1 s"
+    assert bench.runner.wait_idle(1)
+
+
+@dataclass
+class Endless:
+    def __post_init__(self) -> None:
+        loop_for_ever()
+
+
+def test_a_timeout_also_ends_the_reading_of_arguments_and_is_retried(bench: Bench) -> None:
+    def task(_endless: Endless) -> None: ...
+
+    bench.run(task, {}, options={"on_error": OnError(timeout=0.1, max_retries=1).to_json()})
+    outcome = bench.outcome()
+    assert outcome.verdict is Verdict.RETRY
     assert outcome.failure is not None
     assert outcome.failure.error == "JobTimeout: the attempt took longer than 0.1 s"
     assert bench.runner.wait_idle(1)
