@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid4
 
-from queuer.client import StaticQueuer
+from queuer.client import StaticQueuer, timeout_of
 from queuer.config import DatabaseConfiguration
+from queuer.context import current_rid
 from queuer.database import embedded, engines
 from queuer.database.database import Database
 from queuer.errors import ConfigurationError, QueuerError
@@ -54,9 +55,11 @@ class Queuer(StaticQueuer):
         )
         self._supervisor: Supervisor | None = None
         self._one_at_a_time = threading.Lock()  # start and stop
+        self._stopper: int | None = None  # the thread that stops it
+        self._status = WorkerStatus.READY  # while it does not run
         self._tell_stopped: Callable[[], None] = _tell_nobody
         try:
-            self._beat(WorkerStatus.READY)
+            self._beat()
         except BaseException:
             self._close()
             raise
@@ -88,21 +91,26 @@ class Queuer(StaticQueuer):
         return self._add_next_interval_func(fn, name)
 
     def _add_next_interval_func(self, fn: object, name: str | None) -> Worker:
-        self._place.functions.add(fn, name)
-        self._abilities_changed()
+        function = self._place.functions.add(fn, name)
+        self._make_known(lambda: self._place.functions.remove(function))
         return self.get_worker(self._place.identity.rid)
 
     def _add_task(self, fn: object, name: str | None) -> Task:
         task = super()._add_task(fn, name)
-        self._abilities_changed()
+        self._make_known(lambda: self._registry.remove(task))
         return task
 
-    def _abilities_changed(self) -> None:
+    def _make_known(self, undo: Callable[[], None]) -> None:
+        """Tells the database what the worker can run; when that fails, takes back what was added."""
         supervisor = self._supervisor
-        if supervisor is not None:
-            supervisor.abilities_changed()
-        else:
-            self._beat(WorkerStatus.READY)
+        try:
+            if supervisor is not None:
+                supervisor.abilities_changed()
+            else:
+                self._beat()
+        except BaseException:
+            undo()
+            raise
 
     # -- Running
 
@@ -131,11 +139,11 @@ class Queuer(StaticQueuer):
             if self._supervisor is not None:
                 raise QueuerError(f"queuer {name!r} runs already; stop() it before another start()")
             supervisor = Supervisor(self._place, master_settings, takes_jobs=takes_jobs)
+            self._subscriptions.start()
             try:
-                self._subscriptions.start()
                 supervisor.start()
             except BaseException:
-                self._close()
+                self._subscriptions.stop()
                 raise
             self._supervisor = supervisor
             # A process that ends without stop() gives its jobs back all the same.
@@ -148,18 +156,39 @@ class Queuer(StaticQueuer):
         Safe twice, and when it was never started. `start()` works again afterwards.
 
         Args:
-            timeout: Seconds that running jobs may take to end. The rest is interrupted and queued again.
+            timeout: Seconds that running jobs may take to end; infinite = no limit. The rest is interrupted and queued
+                again.
             cancel_jobs: Let the interrupted ones end CANCELLED instead.
+
+        Raises:
+            QueuerError: Called by a task that this queuer runs: it would wait for itself.
         """
+        limit = timeout_of(timeout)
         self._database.check_process()
+        supervisor = self._supervisor
+        if supervisor is not None and supervisor.runs(current_rid()):
+            raise QueuerError("a task can't stop the queuer that runs it; use stop_worker(get_current_worker_rid())")
+        if supervisor is not None and self._stopper == threading.get_ident():  # by a signal, in the midst of stop()
+            supervisor.hurry()
+            return
         with self._one_at_a_time:
-            if self._supervisor is not None:
-                atexit.unregister(self._stop_at_exit)
-                self._supervisor.stop(min(timeout, threading.TIMEOUT_MAX), cancel_jobs=cancel_jobs)
-                self._supervisor = None
-                logger.info("queuer %s has stopped", self._place.identity.name)
-            self._close()
+            self._stopper = threading.get_ident()
+            try:
+                self._stop(limit, cancel_jobs=cancel_jobs)
+            finally:
+                self._stopper = None
         self._tell_stopped()
+
+    def _stop(self, timeout: float, *, cancel_jobs: bool) -> None:
+        if self._supervisor is not None:
+            atexit.unregister(self._stop_at_exit)
+            try:
+                self._supervisor.stop(timeout, cancel_jobs=cancel_jobs)
+            finally:
+                self._supervisor = None
+                self._status = WorkerStatus.STOPPED
+            logger.info("queuer %s has stopped", self._place.identity.name)
+        self._close()
 
     def run(self, master_settings: MasterSettings | None = None) -> None:
         """Starts if need be, blocks until SIGTERM or SIGINT, or until somebody stops the worker, and then stops.
@@ -217,8 +246,8 @@ class Queuer(StaticQueuer):
     ) -> None:
         await asyncio.to_thread(self.stop)
 
-    def _beat(self, status: WorkerStatus) -> None:
-        presence.beat(self._place.heart, self._place.identity, status, self._place.abilities)
+    def _beat(self) -> None:
+        presence.beat(self._place.heart, self._place.identity, self._status, self._place.abilities)
 
     def _close(self) -> None:
         super()._close()

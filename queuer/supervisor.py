@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from time import monotonic
+from uuid import UUID
 
 from queuer import events
 from queuer.database.database import Database
-from queuer.database.listener import Listener
+from queuer.database.listener import Heard, Listener
 from queuer.errors import DatabaseUnavailable, JobCancelled, JobInterrupted
+from queuer.events import Channel
 from queuer.master.elector import Elector
 from queuer.master.rescuer import Rescuer
 from queuer.operations import presence, upkeep, work
@@ -32,7 +36,8 @@ class Workplace:
 
     Args:
         database: For claiming and finishing.
-        heart: One connection, for the heartbeat and the master's office alone, so that a busy pool can't silence them.
+        heart: One connection, for the heartbeat and the master alone, so that a busy pool can't silence them. What the
+            master does is cut into short statements, between which the heart beats.
         identity: Under which the worker is known.
         tasks, functions: What it can run, and its next-interval functions.
         asked: Told when somebody asked the worker to stop.
@@ -94,17 +99,25 @@ class Supervisor:
 
     def start(self) -> None:
         """Returns when the worker takes jobs. Raises `DatabaseUnavailable`, and then nothing runs."""
-        self._beat()
-        schema = self._place.database.config.schema
-        self._place.listener.listen(events.steering(schema), self._steered)
-        if self._takes_jobs:
-            self._place.listener.listen(events.added(schema), lambda _payload: self._claimer.tell())
+        with ExitStack() as undo:
+            for channel, heard in self._channels():
+                self._place.listener.listen(channel, heard)
+                undo.callback(self._place.listener.unlisten, channel, heard)
+            self._beat()
+            undo.pop_all()
         self._heartbeat.start()
         self._elector.start()
         self._runner.start()
         self._reporter.start()
         if self._takes_jobs:
             self._claimer.start()
+
+    def _channels(self) -> list[tuple[Channel, Heard]]:
+        schema = self._place.database.config.schema
+        channels: list[tuple[Channel, Heard]] = [(events.steering(schema), self._steered)]
+        if self._takes_jobs:
+            channels.append((events.added(schema), self._added))
+        return channels
 
     def abilities_changed(self) -> None:
         """Lets the worker take jobs of tasks that were just added, and makes them known."""
@@ -119,24 +132,44 @@ class Supervisor:
         """Lets a `stop` that waits for running jobs wait no longer."""
         self._runner.hurry()
 
+    def runs(self, rid: UUID | None) -> bool:
+        """Whether this job runs here."""
+        return any(attempt.job.rid == rid for attempt in self._runner.running())
+
     def stop(self, timeout: float, *, cancel_jobs: bool) -> None:
         """Takes no more jobs, lets the running ones end for `timeout` seconds, and takes the rest back from them."""
         self._is_stopping = True
-        self._claimer.stop()
-        if not self._runner.wait_idle(timeout):
-            reason = "the worker stops"
-            self._runner.interrupt(JobCancelled(reason) if cancel_jobs else JobInterrupted(reason))
-            self._runner.wait_idle(GRACE)
-        self._runner.close()
-        self._heartbeat.stop()
-        self._elector.stop()
+        deadline = monotonic() + timeout
+        with ExitStack() as then:  # from the last to the first, each also when one before it failed
+            then.callback(self._say_goodbye)
+            then.callback(self._write_what_is_left, deadline)
+            then.callback(self._elector.stop)
+            then.callback(self._heartbeat.stop)
+            then.callback(self._runner.close)
+            self._claimer.stop()
+            if not self._runner.wait_idle(timeout):
+                reason = "the worker stops"
+                self._runner.interrupt(JobCancelled(reason) if cancel_jobs else JobInterrupted(reason))
+                self._runner.wait_idle(GRACE)
+
+    def _write_what_is_left(self, deadline: float) -> None:
+        for attempt in self._runner.running():  # they do not react; what they come to will be dropped
+            if outcome := attempt.conclude(None, attempt.interrupted_by):
+                self._reporter.report(outcome)
         try:
-            self._reporter.stop()
+            self._reporter.stop(max(GRACE, deadline - monotonic()))
+        except DatabaseUnavailable as error:
+            logger.warning("%d outcomes are lost, and their jobs will run again: %s", self._reporter.backlog, error)
+
+    def _say_goodbye(self) -> None:
+        for channel, heard in self._channels():
+            self._place.listener.unlisten(channel, heard)
+        try:
             work.give_back(self._place.database, self._rid)
             upkeep.leave_office(self._place.heart, self._rid)
             presence.beat(self._place.heart, self._place.identity, WorkerStatus.STOPPED, self._place.abilities)
-        except DatabaseUnavailable as error:
-            logger.warning("stopped without a word to the database; its running jobs will be rescued: %s", error)
+        except Exception as error:  # noqa: BLE001 - whatever the database says, the worker has stopped
+            logger.warning("stopped without a word to the database; running jobs will be rescued: %s", error)
 
     # -- What the services are given
 
@@ -159,10 +192,10 @@ class Supervisor:
         work.give_back(self._place.database, self._rid, ids)
 
     def _rescue(self, stale_after: float) -> None:
-        upkeep.rescue(self._place.database, stale_after)
+        upkeep.rescue(self._place.heart, stale_after)
 
     def _prune(self, settings: MasterSettings) -> None:
-        upkeep.prune(self._place.database, settings)
+        upkeep.prune(self._place.heart, settings)
 
     def _next_interval_func(self, name: str) -> Callable[..., object] | None:
         function = self._place.functions.get(name)
@@ -173,6 +206,9 @@ class Supervisor:
             self._heartbeat.wake()
         if payload in (None, upkeep.VACANT):
             self._elector.wake()
+
+    def _added(self, _payload: str | None) -> None:
+        self._claimer.tell()
 
     def _room(self) -> int:
         return self._runner.free if self._reporter.backlog < self._most_unwritten else 0

@@ -96,11 +96,16 @@ class TaskRegistry:
             self._tasks[task.name] = task
         return task
 
+    def remove(self, task: Task) -> None:
+        """Forgets a task of this registry's own."""
+        with self._lock:
+            self._tasks.pop(task.name, None)
+
     def get(self, name: str) -> Task | None:
         return self._tasks.get(name) or (self._declared.get(name) if self._declared else None)
 
     def names(self) -> list[str]:
-        return [*self._tasks, *(self._declared.names() if self._declared else ())]
+        return list(dict.fromkeys([*self._tasks, *(self._declared.names() if self._declared else ())]))
 
     def resolve(self, task: object) -> tuple[str, Task | None]:
         """The name that a job for `task` gets, and the task if this process knows it.

@@ -140,3 +140,9 @@ class Outcome:
     delay: float = 0.0
     next_run_at: datetime | None = None
     series_error: str | None = None
+
+    @property
+    def length(self) -> int:
+        """About how many characters it takes to write."""
+        failure = len(self.failure.message) + len(self.failure.traceback) if self.failure else 0
+        return len(self.results or "") + failure

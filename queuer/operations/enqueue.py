@@ -73,6 +73,8 @@ def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Iterator[New
     for number, item in enumerate(batch):
         if not isinstance(item, BatchJob):
             raise TypeError(f"item {number} of the batch is {item!r}; allowed is a BatchJob")
+        if not isinstance(item.parameters, (list, tuple)) or not isinstance(item.parameters_keyed, Mapping):
+            raise TypeError(f"item {number} of the batch has no list of parameters, or no dict of keyed ones: {item!r}")
         try:
             yield prepare(registry, item.task, item.parameters, item.parameters_keyed, item.options)
         except Exception as error:

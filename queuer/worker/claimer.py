@@ -9,8 +9,10 @@ from queuer.worker.loop import Loop
 #: Seconds after which it asks although nothing was heard: the net under the notifications.
 POLL_INTERVAL = 5.0
 
-#: Seconds; when a job is due that another worker is just claiming, asking again at once would be spinning.
-SHORTEST_WAIT = 0.01
+#: Seconds between two claims while a job is due that this worker does not get, because somebody holds its row: a moment
+#: at first, and doubled each time, else it would spin.
+SHORTEST_WAIT = 0.005
+LONGEST_WAIT = 0.5
 
 
 class Claimer:
@@ -38,6 +40,7 @@ class Claimer:
         self._loop = Loop("claimer", self._step)
         self._news = True
         self._ask_at = 0.0
+        self._shut_out = 0  # claims in a row that did not get what was due
         self.start = self._loop.start
         self.stop = self._loop.stop
         #: Says that there may be more room.
@@ -61,7 +64,13 @@ class Claimer:
         if len(jobs) == room:  # there may be more where these came from
             self._news = True
             return 0
-        due = self._seconds_until_due()
-        wait = POLL_INTERVAL if due is None else min(POLL_INTERVAL, max(SHORTEST_WAIT, due))
+        wait = self._wait_for(self._seconds_until_due())
         self._ask_at = monotonic() + wait
         return wait
+
+    def _wait_for(self, due: float | None) -> float:
+        if due is None or due > 0:
+            self._shut_out = 0
+            return POLL_INTERVAL if due is None else min(POLL_INTERVAL, due)
+        self._shut_out += 1
+        return float(min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(self._shut_out, 16)))

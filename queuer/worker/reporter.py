@@ -3,16 +3,21 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from threading import Event
+from time import monotonic
 
 from queuer.errors import DatabaseUnavailable
+from queuer.retry import reconnect_delay
 from queuer.values import Failure, Outcome, Verdict
 from queuer.worker.attempt import describe
 from queuer.worker.loop import Loop
 
 logger = logging.getLogger(__name__)
 
-#: Outcomes that go into one write.
+#: Outcomes, and characters of what they carry, that go into one write: PostgreSQL takes no statement above 1 GB.
 LARGEST_BATCH = 1000
+LONGEST_BATCH = 16_000_000
 
 
 class Reporter:
@@ -43,18 +48,27 @@ class Reporter:
         """The attempts whose outcomes are not written yet."""
         return {(outcome.job.id, outcome.job.attempt) for outcome in list(self._kept)}
 
-    def stop(self) -> None:
-        """Writes what is kept, in one last try, and ends.
+    def stop(self, timeout: float) -> None:
+        """Ends, when what is kept is written. Tries for `timeout` seconds.
 
         Raises:
             DatabaseUnavailable: It could not be written. The jobs will be taken for lost, and run again.
         """
         self._loop.stop()
+        deadline = monotonic() + timeout
+        tries = 0
         while self._kept:
-            self._step()
+            try:
+                self._step()
+            except DatabaseUnavailable:
+                tries += 1
+                delay = reconnect_delay(tries)
+                if monotonic() + delay > deadline:
+                    raise
+                Event().wait(delay)
 
     def _step(self) -> float | None:
-        batch = [self._kept[i] for i in range(min(len(self._kept), LARGEST_BATCH))]
+        batch = self._next_batch()
         if not batch:
             return None
         self._write(batch)
@@ -62,6 +76,17 @@ class Reporter:
             self._kept.popleft()
         self._written()
         return 0
+
+    def _next_batch(self) -> list[Outcome]:
+        batch: list[Outcome] = []
+        length = 0
+        for index in range(min(len(self._kept), LARGEST_BATCH)):
+            outcome = self._kept[index]
+            length += outcome.length
+            if batch and length > LONGEST_BATCH:
+                break
+            batch.append(outcome)
+        return batch
 
     def _write(self, batch: Sequence[Outcome]) -> None:
         try:
@@ -76,8 +101,17 @@ class Reporter:
                 self._write_refusal(batch[0], error)
 
     def _write_refusal(self, outcome: Outcome, error: Exception) -> None:
-        """The job has ended, but the database does not take how: say that instead."""
+        """The job has ended, but the database does not take how: say that instead, and plan nothing more."""
         logger.error("the outcome of job %s can't be written; it fails instead", outcome.job.rid, exc_info=error)
         first_line = describe(error, None).message.partition("\n")[0][:1000]
-        failure = Failure(type(error).__name__, f"the outcome was refused by the database: {first_line}", "")
-        self._finish([Outcome(outcome.job, Verdict.FAILED, outcome.elapsed, failure=failure)])
+        said = f"the outcome was refused by the database: {first_line}"
+        failure = Failure(type(error).__name__, said, "")
+        refused = Outcome(outcome.job, Verdict.FAILED, 0.0, failure=failure)
+        if outcome.next_run_at is not None:
+            refused = replace(refused, series_error=said)
+        try:
+            self._finish([refused])
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # it must not hold up the others for ever; the heartbeat will find the job unknown
+            logger.exception("nor can its failure; job %s is let go", outcome.job.rid)

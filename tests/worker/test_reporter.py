@@ -51,7 +51,7 @@ def test_whatever_ends_during_a_write_goes_into_the_next(written: Written, start
     assert reporter.backlog == 4
     go_on.set()
     assert [ids(written.get(timeout=5)), ids(written.get(timeout=5))] == [[1], [2, 3, 4]]
-    reporter.stop()
+    reporter.stop(timeout=0)
     assert reporter.backlog == 0
 
 
@@ -66,14 +66,14 @@ def test_what_can_not_be_written_is_kept_and_written_later(written: Written, sta
     reporter = start(finish)
     reporter.report(outcome(1))
     assert ids(written.get(timeout=5)) == [1]
-    reporter.stop()
+    reporter.stop(timeout=0)
 
 
 def test_stopping_writes_what_is_left(written: Written) -> None:
     reporter = Reporter(written.put, lambda: None)
     for id in (1, 2):
         reporter.report(outcome(id))
-    reporter.stop()
+    reporter.stop(timeout=0)
     assert ids(written.get(timeout=5)) == [1, 2]
 
 
@@ -84,7 +84,7 @@ def test_stopping_without_a_database_says_so() -> None:
     reporter = Reporter(finish, lambda: None)
     reporter.report(outcome(1))
     with pytest.raises(DatabaseUnavailable):
-        reporter.stop()
+        reporter.stop(timeout=0)
 
 
 def test_one_outcome_that_is_refused_holds_up_no_other(written: Written, start: Callable[..., Reporter]) -> None:
@@ -96,7 +96,7 @@ def test_one_outcome_that_is_refused_holds_up_no_other(written: Written, start: 
     reporter = Reporter(finish, lambda: None)
     for id in (1, 2, 3):
         reporter.report(outcome(id))
-    reporter.stop()
+    reporter.stop(timeout=0)
     one, two, three = (written.get(timeout=5)[0] for _ in range(3))
     assert [one.verdict, two.verdict, three.verdict] == [Verdict.SUCCEEDED, Verdict.FAILED, Verdict.SUCCEEDED]
     assert two.failure is not None
