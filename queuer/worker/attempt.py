@@ -3,6 +3,7 @@
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -12,7 +13,7 @@ from queuer.options import NO_RETRY, OnError, Options
 from queuer.payload import call_arguments, encode, readable
 from queuer.retry import next_retry
 from queuer.tasks import Task
-from queuer.values import ClaimedJob, Failure, Outcome, Verdict
+from queuer.values import ClaimedJob, Ending, Failure, Outcome, Verdict
 
 #: What an attempt can be interrupted with. An instance is the reason; the task sees its class raised.
 Interrupt = JobTimeout | JobCancelled | JobInterrupted
@@ -65,19 +66,26 @@ class Attempt:
 
     def conclude(self, value: Any, error: BaseException | None) -> Outcome | None:
         """What becomes of the job, from what the task returned or raised; None = nothing: it is given back."""
+        return self.settle(ending_of(value, error))
+
+    def settle(self, ending: Ending) -> Outcome | None:
+        """What becomes of the job, from what the task came to; None = nothing: it is given back.
+
+        An interrupt wins over whatever the task made of it.
+        """
         if isinstance(self.interrupted_by, JobInterrupted):
             return None
-        if isinstance(self.interrupted_by, JobCancelled):
-            return self._outcome(Verdict.CANCELLED, failure=describe(self.interrupted_by, error))
         if self.interrupted_by is not None:
-            return self._failed(describe(self.interrupted_by, error))
-        if error is not None:
-            return self._failed(describe(error, error))
-        try:
-            results = encode([value], "results")
-        except InvalidParameters as refused:  # another attempt would return the like
-            return self._outcome(Verdict.FAILED, failure=describe(refused, None))
-        return self._outcome(Verdict.SUCCEEDED, results=results)
+            trace = ending.failure.traceback if ending.failure else ""
+            interrupted = replace(describe(self.interrupted_by, None), traceback=trace)
+            if isinstance(self.interrupted_by, JobCancelled):
+                return self._outcome(Verdict.CANCELLED, failure=interrupted)
+            return self._failed(interrupted)
+        if ending.failure is None:
+            return self._outcome(Verdict.SUCCEEDED, results=ending.results)
+        if ending.is_final:
+            return self._outcome(Verdict.FAILED, failure=ending.failure)
+        return self._failed(ending.failure)
 
     def _failed(self, failure: Failure) -> Outcome:
         delay = next_retry(self.on_error, self.job.failures + 1)
@@ -87,6 +95,16 @@ class Attempt:
 
     def _outcome(self, verdict: Verdict, **more: Any) -> Outcome:
         return Outcome(self.job, verdict, monotonic() - self.claimed_at, **more)
+
+
+def ending_of(value: Any, error: BaseException | None) -> Ending:
+    """What a task came to that returned `value` or raised `error`."""
+    if error is not None:
+        return Ending(failure=describe(error, error))
+    try:
+        return Ending(results=encode([value], "results"))
+    except InvalidParameters as refused:  # another attempt would return the like
+        return Ending(failure=describe(refused, None), is_final=True)
 
 
 def refuse(job: ClaimedJob, error: Exception) -> Outcome:
