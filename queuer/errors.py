@@ -33,12 +33,20 @@ class TaskNotRegistered(QueuerError, LookupError):
     """The callable or name is not a task of this queuer."""
 
 
+class TaskNotImportable(QueuerError, ImportError):
+    """A child process can't find the task by its module and its name there."""
+
+
 class TaskAlreadyRegistered(QueuerError, ValueError):
     """Another task has this name already."""
 
 
 class InvalidParameters(QueuerError, TypeError):
     """Parameters that do not fit the task's signature, or that JSON in PostgreSQL can't hold."""
+
+
+class ProcessDied(QueuerError):
+    """The child process of a task ended while the task ran: a crash, an exit, or a kill from outside."""
 
 
 class JobTimeout(QueuerError, TimeoutError):

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 from uuid import UUID, uuid4
 
 from queuer.config import DatabaseConfiguration
+from queuer.context import in_child_process
 from queuer.database import embedded, engines, migrate
 from queuer.database.database import Database
 from queuer.database.listener import Listener
@@ -22,7 +23,7 @@ from queuer.operations.presence import Identity
 from queuer.options import OnError, Options
 from queuer.states import JobStatus, WorkerStatus
 from queuer.supervisor import Supervisor
-from queuer.tasks import Task, TaskRegistry, declared, register_with
+from queuer.tasks import ExecutorName, Task, TaskRegistry, declared, register_with
 from queuer.waiting import Waiting
 
 P = ParamSpec("P")
@@ -56,7 +57,8 @@ class Queuer:
         self._heart = Database(heart, config)
         self._listener = Listener(config)
         try:
-            migrate.upgrade(engine, config)
+            if not in_child_process():  # there the worker has seen to it
+                migrate.upgrade(engine, config)
             self._beat(WorkerStatus.READY)
         except BaseException:
             self._close_connections()
@@ -68,33 +70,48 @@ class Queuer:
 
     # -- Tasks
 
-    def add_task(self, task: Callable[..., Any], /) -> Task:
+    def add_task(self, task: Callable[..., Any], /, *, executor: ExecutorName = "thread") -> Task:
         """Registers a task under the function's own name, also while the queuer runs.
+
+        Args:
+            executor: "thread" runs it in this process: in a thread, or on the event loop when it is a coroutine
+                function. "process" runs it in a child process, which a timeout kills and a crash can't carry further.
+                The child imports the task, so it must stand at the top level of a module.
 
         Raises:
             TypeError: Not a callable, or one without a name.
+            ValueError: There is no such executor.
             TaskAlreadyRegistered: The name is taken.
         """
-        return self._add_task(task, None)
+        return self._add_task(task, None, executor)
 
-    def add_task_with_name(self, task: Callable[..., Any], name: str, /) -> Task:
-        """Registers a task under a name of 1 to 100 characters. Raises like `add_task`, and `ValueError`."""
-        return self._add_task(task, name)
+    def add_task_with_name(self, task: Callable[..., Any], name: str, /, *, executor: ExecutorName = "thread") -> Task:
+        """Registers a task under a name of 1 to 100 characters. Arguments and errors as for `add_task`."""
+        return self._add_task(task, name, executor)
 
     @overload
     def task(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
     @overload
-    def task(self, fn: None = None, /, *, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-    def task(self, fn: Callable[P, R] | None = None, /, *, name: str | None = None) -> Any:
-        """The decorator: `@q.task`, `@q.task()` or `@q.task(name="…")`. The function stays callable as it was."""
-        return register_with(self._add_task, fn, name)
+    def task(
+        self, fn: None = None, /, *, name: str | None = None, executor: ExecutorName = "thread"
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def task(
+        self, fn: Callable[P, R] | None = None, /, *, name: str | None = None, executor: ExecutorName = "thread"
+    ) -> Any:
+        """The decorator: `@q.task`, `@q.task()` or `@q.task(name="…", executor="process")`.
 
-    def task_with_name(self, name: str, /) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        The function stays callable as it was. `executor` as for `add_task`.
+        """
+        return register_with(self._add_task, fn, name, executor)
+
+    def task_with_name(
+        self, name: str, /, *, executor: ExecutorName = "thread"
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """The decorator with a name: `@q.task_with_name("…")`."""
-        return self.task(name=name)
+        return self.task(name=name, executor=executor)
 
-    def _add_task(self, fn: object, name: str | None) -> Task:
-        task = self._registry.add(fn, name)
+    def _add_task(self, fn: object, name: str | None, executor: ExecutorName) -> Task:
+        task = self._registry.add(fn, name, executor)
         supervisor = self._supervisor
         if supervisor is not None:
             supervisor.tasks_changed()
@@ -203,9 +220,15 @@ class Queuer:
         """Begins to run jobs, in threads of its own. Returns when the worker is ready to take them.
 
         Raises:
-            QueuerError: It runs already.
+            QueuerError: It runs already, or this is a child process that imports a task.
             DatabaseUnavailable: The server can't be reached; nothing was started.
         """
+        if in_child_process():
+            raise QueuerError(
+                f"queuer {self._identity.name!r} can't start in a child process, which only runs tasks of a worker."
+                " The child imports the script: put start(), and whatever else it does, under"
+                ' `if __name__ == "__main__":`'
+            )
         with self._one_at_a_time:
             if self._supervisor is not None:
                 raise QueuerError(f"queuer {self._identity.name!r} runs already; stop() it before another start()")
@@ -252,6 +275,8 @@ class Queuer:
         self.stop()
 
     def _beat(self, status: WorkerStatus) -> None:
+        if in_child_process():
+            return  # a queuer that comes with the module of a task adds jobs and looks them up, but is no worker
         presence.beat(self._heart, self._identity, status, self._registry.names())
 
     def _close_connections(self) -> None:

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from queuer.context import CurrentJob
-from queuer.errors import InvalidParameters, JobCancelled, JobInterrupted, JobTimeout
+from queuer.errors import InvalidParameters, JobCancelled, JobInterrupted, JobTimeout, TaskNotImportable
 from queuer.options import NO_RETRY, OnError, Options
 from queuer.payload import call_arguments, encode, readable
 from queuer.retry import next_retry
@@ -17,6 +17,8 @@ from queuer.values import ClaimedJob, Ending, Failure, Outcome, Verdict
 
 #: What an attempt can be interrupted with. An instance is the reason; the task sees its class raised.
 Interrupt = JobTimeout | JobCancelled | JobInterrupted
+
+NEVER = float("inf")
 
 #: Characters of a traceback that are kept, from its end.
 LONGEST_TRACEBACK = 20_000
@@ -39,10 +41,19 @@ class Attempt:
         self.context = CurrentJob(job.rid, job.attempt, job.task_name, options.metadata or {})
         self.claimed_at = monotonic()
         #: When the watchdog has to look at it, by the monotonic clock.
-        self.look_at = self.claimed_at + (self.on_error.timeout or float("inf"))
+        self.look_at = NEVER
+        self.begin_time()
         self.interrupted_by: Interrupt | None = None
         self._deliver: Callable[[Interrupt], None] | None = None
         self._lock = threading.Lock()
+
+    def begin_time(self) -> None:
+        """The time that the attempt may take counts from here."""
+        self.look_at = monotonic() + (self.on_error.timeout or NEVER)
+
+    def suspend_time(self) -> None:
+        """The time that the attempt may take does not count until it begins anew."""
+        self.look_at = NEVER
 
     def enter(self, deliver: Callable[[Interrupt], None]) -> None:
         """The task begins. `deliver` brings an interrupt into it; it is called once at most."""
@@ -100,7 +111,7 @@ class Attempt:
 def ending_of(value: Any, error: BaseException | None) -> Ending:
     """What a task came to that returned `value` or raised `error`."""
     if error is not None:
-        return Ending(failure=describe(error, error))
+        return Ending(failure=describe(error, error), is_final=isinstance(error, TaskNotImportable))
     try:
         return Ending(results=encode([value], "results"))
     except InvalidParameters as refused:  # another attempt would return the like

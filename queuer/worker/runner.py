@@ -9,16 +9,15 @@ from queuer.errors import JobTimeout, TaskNotRegistered
 from queuer.options import OnError
 from queuer.tasks import Task
 from queuer.values import ClaimedJob, Outcome
-from queuer.worker.attempt import Attempt, Interrupt, refuse
-from queuer.worker.executors import LoopExecutor, ThreadExecutor
+from queuer.worker.attempt import NEVER, Attempt, Interrupt, refuse
+from queuer.worker.executors import Executor, LoopExecutor, ThreadExecutor
 from queuer.worker.loop import Loop
+from queuer.worker.processes import ProcessExecutor
 
 logger = logging.getLogger(__name__)
 
 #: Seconds after its interrupt when a task that has not ended is called unstoppable.
 GRACE = 5.0
-
-NEVER = float("inf")
 
 
 class Runner:
@@ -48,6 +47,7 @@ class Runner:
         self._changed = threading.Condition()
         self._threads = ThreadExecutor(max_concurrency, self._done)
         self._event_loop = LoopExecutor(self._done)
+        self._processes = ProcessExecutor(self._done, begun=lambda attempt: self._watch([attempt]))
         self._watchdog = Loop("watchdog", self._look)
         self._next_look = NEVER
 
@@ -55,8 +55,9 @@ class Runner:
         self._watchdog.start()
 
     def close(self) -> None:
-        """Ends the threads. Attempts that still run are on their own."""
+        """Ends the threads and the child processes. Attempts that still run in threads are on their own."""
         self._watchdog.stop()
+        self._processes.close()
         self._threads.close()
         self._event_loop.close()
 
@@ -71,10 +72,9 @@ class Runner:
         with self._changed:
             self._running.update(attempts)
         self._watch(attempts)
-        if coroutines := [attempt for attempt in attempts if attempt.task.is_async]:
-            self._event_loop.run(coroutines)
-        if calls := [attempt for attempt in attempts if not attempt.task.is_async]:
-            self._threads.run(calls)
+        for executor in (self._event_loop, self._processes, self._threads):
+            if its_own := [attempt for attempt in attempts if self._executor(attempt.task) is executor]:
+                executor.run(its_own)
 
     def interrupt(self, reason: Interrupt) -> None:
         """Ends all attempts that run."""
@@ -99,6 +99,11 @@ class Runner:
         if task is None:
             raise TaskNotRegistered(f"the task {name!r} is not registered here")
         return task
+
+    def _executor(self, task: Task) -> Executor:
+        if task.executor == "process":
+            return self._processes
+        return self._event_loop if task.is_async else self._threads
 
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if outcome is not None:
