@@ -4,7 +4,6 @@ Only values of our own cross, made of built-ins: what a task takes arrives as ra
 leaves as text. So nothing of a task has to be fit for pickle, and the worker never unpickles what a task made.
 """
 
-import asyncio
 import importlib
 import os
 import signal
@@ -122,6 +121,8 @@ def _import(call: Call) -> Any:
 
 def _call(fn: Any, call: Call) -> Any:
     if call.is_async:
+        import asyncio  # noqa: PLC0415 - half of what a child imports, and most tasks don't need it
+
         return asyncio.run(fn(*call.parameters, **call.parameters_keyed))
     return fn(*call.parameters, **call.parameters_keyed)
 

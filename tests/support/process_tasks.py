@@ -16,7 +16,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from queuer import DatabaseConfiguration, current_job, new_queuer_with_db
+from queuer import current_job
 
 
 def add(a: int, b: int = 1) -> int:
@@ -150,6 +150,8 @@ def leave_a_thread_behind() -> int:
 
 def add_job(url: str) -> list[str]:
     """Adds a job from in here."""
+    from queuer import DatabaseConfiguration, new_queuer_with_db  # noqa: PLC0415 - children start sooner without them
+
     q = new_queuer_with_db("in a child", 1, "", DatabaseConfiguration.from_url(url))
     rid = q.add_job("elsewhere").rid
     q.stop()
