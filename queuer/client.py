@@ -12,6 +12,7 @@ from uuid import UUID
 
 from queuer import events
 from queuer.config import DatabaseConfiguration
+from queuer.context import in_child_process
 from queuer.database import engines, migrate
 from queuer.database.database import Database
 from queuer.database.listener import Listener
@@ -21,7 +22,7 @@ from queuer.operations.enqueue import BatchJob
 from queuer.options import Options
 from queuer.states import JobStatus, WorkerRequest
 from queuer.subscriptions import Kind, Subscription, Subscriptions
-from queuer.tasks import Task, TaskRegistry, declared, register_with
+from queuer.tasks import ExecutorName, Task, TaskRegistry, declared, register_with
 from queuer.values import Connection, Page
 from queuer.waiting import Waiting
 
@@ -46,40 +47,56 @@ class StaticQueuer:
         self._waiting: Waiting | None = None
         self._waiting_lock = threading.Lock()
         try:
-            migrate.upgrade(engine, config)
+            if not in_child_process():  # there the worker has seen to it
+                migrate.upgrade(engine, config)
         except BaseException:
             self._database.close()
             raise
 
     # -- Tasks
 
-    def add_task(self, task: Callable[..., Any], /) -> Task:
-        """Registers a task under the function's own name.
+    def add_task(self, task: Callable[..., Any], /, *, executor: ExecutorName = "thread") -> Task:
+        """Registers a task under the function's own name, also while the queuer runs.
+
+        Args:
+            executor: "thread" runs it in this process: in a thread, or on the event loop when it is a coroutine
+                function. "process" runs it in a child process, which a timeout kills and a crash can't carry further.
+                The child imports the task, so it must stand at the top level of a module.
 
         Raises:
             TypeError: Not a callable, or one without a name.
+            ValueError: There is no such executor.
             TaskAlreadyRegistered: The name is taken.
         """
-        return self._add_task(task, None)
+        return self._add_task(task, None, executor)
 
-    def add_task_with_name(self, task: Callable[..., Any], name: str, /) -> Task:
-        """Registers a task under a name of 1 to 100 characters. Raises like `add_task`, and `ValueError`."""
-        return self._add_task(task, name)
+    def add_task_with_name(self, task: Callable[..., Any], name: str, /, *, executor: ExecutorName = "thread") -> Task:
+        """Registers a task under a name of 1 to 100 characters. Arguments and errors as for `add_task`."""
+        return self._add_task(task, name, executor)
 
     @overload
     def task(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
     @overload
-    def task(self, fn: None = None, /, *, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-    def task(self, fn: Callable[P, R] | None = None, /, *, name: str | None = None) -> Any:
-        """The decorator: `@q.task`, `@q.task()` or `@q.task(name="…")`. The function stays callable as it was."""
-        return register_with(self._add_task, fn, name)
+    def task(
+        self, fn: None = None, /, *, name: str | None = None, executor: ExecutorName = "thread"
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def task(
+        self, fn: Callable[P, R] | None = None, /, *, name: str | None = None, executor: ExecutorName = "thread"
+    ) -> Any:
+        """The decorator: `@q.task`, `@q.task()` or `@q.task(name="…", executor="process")`.
 
-    def task_with_name(self, name: str, /) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        The function stays callable as it was. `executor` as for `add_task`.
+        """
+        return register_with(self._add_task, fn, name, executor)
+
+    def task_with_name(
+        self, name: str, /, *, executor: ExecutorName = "thread"
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """The decorator with a name: `@q.task_with_name("…")`."""
-        return self.task(name=name)
+        return self.task(name=name, executor=executor)
 
-    def _add_task(self, fn: object, name: str | None) -> Task:
-        return self._registry.add(fn, name)
+    def _add_task(self, fn: object, name: str | None, executor: ExecutorName) -> Task:
+        return self._registry.add(fn, name, executor)
 
     # -- Adding jobs
 

@@ -1,5 +1,6 @@
 """`current_job()`: which job the code at hand runs for. A context variable, so it holds in threads and coroutines."""
 
+import multiprocessing
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -38,6 +39,15 @@ def current_rid() -> UUID | None:
     """The rid of the job that runs here, or None outside one."""
     job = _current.get()
     return job.rid if job else None
+
+
+#: Of the child processes in which workers run tasks. Python gives a process its name before it imports `__main__`.
+CHILD_NAME = "queuer child"
+
+
+def in_child_process() -> bool:
+    """Whether this is a child process in which a worker runs tasks."""
+    return multiprocessing.current_process().name == CHILD_NAME
 
 
 def enter_job(job: CurrentJob | None) -> None:

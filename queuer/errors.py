@@ -4,6 +4,9 @@
 class QueuerError(Exception):
     """Base of all errors that queuer raises on purpose."""
 
+    #: Raised in an attempt: another one could but fail the same way, so there is none.
+    is_final: bool = False
+
 
 class ConfigurationError(QueuerError, ValueError):
     """A setting is missing, blank, malformed, or can't be met by the server."""
@@ -33,12 +36,22 @@ class TaskNotRegistered(QueuerError, LookupError):
     """The callable or name is not a task of this queuer."""
 
 
+class TaskNotImportable(QueuerError, ImportError):
+    """A child process can't find the task by its module and its name there."""
+
+    is_final = True
+
+
 class TaskAlreadyRegistered(QueuerError, ValueError):
     """Another task has this name already."""
 
 
 class InvalidParameters(QueuerError, TypeError):
     """Parameters that do not fit the task's signature, or that JSON in PostgreSQL can't hold."""
+
+
+class ProcessDied(QueuerError):
+    """The child process of a task ended while the task ran: a crash, an exit, or a kill from outside."""
 
 
 class JobTimeout(QueuerError, TimeoutError):

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from queuer.client import StaticQueuer, timeout_of
 from queuer.config import DatabaseConfiguration
-from queuer.context import current_rid
+from queuer.context import current_rid, in_child_process
 from queuer.database import embedded, engines
 from queuer.database.database import Database
 from queuer.errors import ConfigurationError, QueuerError
@@ -25,7 +25,7 @@ from queuer.operations.presence import Identity
 from queuer.options import MasterSettings, OnError, check_name
 from queuer.states import WorkerRequest, WorkerStatus
 from queuer.supervisor import Supervisor, Workplace
-from queuer.tasks import Task, TaskRegistry
+from queuer.tasks import ExecutorName, Task, TaskRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +95,8 @@ class Queuer(StaticQueuer):
         self._make_known(lambda: self._place.functions.remove(function))
         return self.get_worker(self._place.identity.rid)
 
-    def _add_task(self, fn: object, name: str | None) -> Task:
-        task = super()._add_task(fn, name)
+    def _add_task(self, fn: object, name: str | None, executor: ExecutorName) -> Task:
+        task = super()._add_task(fn, name, executor)
         self._make_known(lambda: self._registry.remove(task))
         return task
 
@@ -135,6 +135,11 @@ class Queuer(StaticQueuer):
             raise TypeError(f"master_settings is {master_settings!r}; allowed is a MasterSettings or None")
         self._database.check_process()
         name = self._place.identity.name
+        if in_child_process():
+            raise QueuerError(
+                f"queuer {name!r} can't start in a child process, which only runs tasks of a worker. The child imports"
+                ' the script: put start(), and whatever else it does, under `if __name__ == "__main__":`'
+            )
         with self._one_at_a_time:
             if self._supervisor is not None:
                 raise QueuerError(f"queuer {name!r} runs already; stop() it before another start()")
@@ -247,6 +252,8 @@ class Queuer(StaticQueuer):
         await asyncio.to_thread(self.stop)
 
     def _beat(self) -> None:
+        if in_child_process():
+            return  # a queuer that comes with the module of a task adds jobs and looks them up, but is no worker
         presence.beat(self._place.heart, self._place.identity, self._status, self._place.abilities)
 
     def _close(self) -> None:

@@ -21,6 +21,7 @@ from queuer.options import MasterSettings
 from queuer.states import WorkerRequest, WorkerStatus
 from queuer.tasks import TaskRegistry
 from queuer.values import Beat, ClaimedJob, HeldJob, Outcome
+from queuer.worker.attempt import ending_of
 from queuer.worker.claimer import Claimer
 from queuer.worker.heartbeat import Heartbeat
 from queuer.worker.planner import Planner
@@ -154,7 +155,7 @@ class Supervisor:
 
     def _write_what_is_left(self, deadline: float) -> None:
         for attempt in self._runner.running():  # they do not react; what they come to will be dropped
-            if outcome := attempt.conclude(None, attempt.interrupted_by):
+            if outcome := attempt.settle(ending_of(None, attempt.interrupted_by)):
                 self._reporter.report(outcome)
         try:
             self._reporter.stop(max(GRACE, deadline - monotonic()))

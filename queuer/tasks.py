@@ -4,7 +4,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeVar, cast, get_args, overload
 
 from queuer.annotations import CallReader, Reader, call_reader, hints, reader
 from queuer.errors import InvalidParameters, TaskAlreadyRegistered, TaskNotRegistered
@@ -13,6 +13,10 @@ from queuer.options import check_name
 P = ParamSpec("P")
 R = TypeVar("R")
 
+#: Where a task runs. "thread" is the worker's own process: a thread, or the event loop when it is a coroutine function.
+#: "process" is a child process, which a timeout can kill and a crash can't carry further.
+ExecutorName = Literal["thread", "process"]
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -20,6 +24,7 @@ class Task:
 
     name: str
     fn: Callable[..., Any]
+    executor: ExecutorName = "thread"
     is_async: bool = field(init=False)
     signature: inspect.Signature | None = field(init=False, repr=False, compare=False)
     #: What reads arguments back as the annotations say; None = they are passed as JSON has them.
@@ -34,6 +39,22 @@ class Task:
         object.__setattr__(self, "signature", signature)
         object.__setattr__(self, "arguments", call_reader(self.name, parameters, annotations))
         object.__setattr__(self, "result", reader(annotations.get("return", Any)))
+
+    def read(
+        self, parameters: Sequence[Any], parameters_keyed: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """JSON values as the annotations say. To be called where the task runs: it runs code of their classes.
+
+        Raises:
+            InvalidParameters: One can't be converted.
+        """
+        if self.arguments is None:
+            return parameters, parameters_keyed
+        try:
+            return self.arguments.read(parameters, parameters_keyed)
+        except InvalidParameters as unreadable:
+            unreadable.is_final = True
+            raise
 
     def check_arguments(self, parameters: Sequence[Any], parameters_keyed: Mapping[str, Any]) -> None:
         """Raises `InvalidParameters` when a call with these arguments could only fail."""
@@ -56,6 +77,15 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
+def check_executor(executor: object) -> ExecutorName:
+    """Raises `ValueError` unless `executor` names a place where tasks run."""
+    for known in get_args(ExecutorName):
+        if executor == known:
+            return cast("ExecutorName", known)
+    allowed = " and ".join(map(repr, get_args(ExecutorName)))
+    raise ValueError(f"executor is {executor!r}; allowed are {allowed}")
+
+
 def name_of(fn: object) -> str:
     """The name that a callable has by itself. Raises `TypeError` for what can't be a task."""
     if not callable(fn):
@@ -74,18 +104,18 @@ class TaskRegistry:
         self._tasks: dict[str, Task] = {}
         self._lock = threading.Lock()
 
-    def add(self, fn: object, name: str | None = None) -> Task:
+    def add(self, fn: object, name: str | None = None, executor: ExecutorName = "thread") -> Task:
         """Registers a callable, under its own name unless another is given.
 
         Raises:
             TypeError: Not a callable, or one without a name.
-            ValueError: The name is empty, too long, or not a str.
+            ValueError: The name is empty, too long, or not a str; there is no such executor.
             TaskAlreadyRegistered: The name is taken.
         """
         own_name = name_of(fn) if name is None else None
         if not callable(fn):
             raise TypeError(f"{fn!r} can't be the task {name!r}; allowed is a callable")
-        task = Task(check_name("the task's name", name if own_name is None else own_name), fn)
+        task = Task(check_name("the task's name", name if own_name is None else own_name), fn, check_executor(executor))
         with self._lock:
             taken = self.get(task.name)
             if taken is not None:
@@ -145,23 +175,33 @@ declared = TaskRegistry()
 @overload
 def task(fn: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
-def task(fn: None = None, /, *, name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def task(fn: Callable[P, R] | None = None, /, *, name: str | None = None) -> Any:
+def task(
+    fn: None = None, /, *, name: str | None = None, executor: ExecutorName = "thread"
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def task(fn: Callable[P, R] | None = None, /, *, name: str | None = None, executor: ExecutorName = "thread") -> Any:
     """Declares a task for every queuer of this process: `@queuer.task` or `@queuer.task(name="…")`.
 
     The function stays callable as it was.
+
+    Args:
+        executor: "process" runs it in a child process; see `Queuer.task`.
     """
-    return register_with(declared.add, fn, name)
+    return register_with(declared.add, fn, name, executor)
 
 
-def register_with(add: Callable[[object, str | None], Task], fn: Callable[P, R] | None, name: str | None) -> Any:
+def register_with(
+    add: Callable[[object, str | None, ExecutorName], Task],
+    fn: Callable[P, R] | None,
+    name: str | None,
+    executor: ExecutorName,
+) -> Any:
     """The body of every task decorator, with and without parentheses."""
     if fn is not None:
-        add(fn, name)
+        add(fn, name, executor)
         return fn
 
     def decorate(decorated: Callable[P, R]) -> Callable[P, R]:
-        add(decorated, name)
+        add(decorated, name, executor)
         return decorated
 
     return decorate

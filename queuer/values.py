@@ -121,6 +121,21 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """What a task came to, in texts, so that it can also come from another process.
+
+    Args:
+        results: JSON text of what it returned, in a list.
+        failure: What it raised instead.
+        is_final: Another attempt could but fail the same way.
+    """
+
+    results: str | None = None
+    failure: Failure | None = None
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended.
 

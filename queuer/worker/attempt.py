@@ -3,22 +3,26 @@
 import json
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 from queuer.context import CurrentJob
-from queuer.errors import InvalidParameters, JobCancelled, JobInterrupted, JobTimeout
+from queuer.errors import InvalidParameters, JobCancelled, JobInterrupted, JobTimeout, QueuerError
 from queuer.options import NO_RETRY, OnError, Options
 from queuer.payload import call_arguments, encode, readable
 from queuer.retry import next_retry
 from queuer.tasks import Task
-from queuer.values import ClaimedJob, Failure, Outcome, Verdict
+from queuer.values import ClaimedJob, Ending, Failure, Outcome, Verdict
 
 #: What an attempt can be interrupted with. An instance is the reason; the task sees its class raised.
 Interrupt = JobTimeout | JobCancelled | JobInterrupted
 
-#: Characters of a traceback that are kept, from its end.
+NEVER = float("inf")
+
+#: Characters of a message, and of a traceback from its end, that are kept.
+LONGEST_MESSAGE = 10_000
 LONGEST_TRACEBACK = 20_000
 
 
@@ -32,20 +36,19 @@ class Attempt:
 
     def __init__(self, job: ClaimedJob, task: Task, on_error: OnError | None) -> None:
         options = Options.from_json(json.loads(job.options))
-        self.parameters: Sequence[Any]
-        self.parameters_keyed: Mapping[str, Any]
-        self.parameters, self.parameters_keyed = call_arguments(
-            json.loads(job.parameters), json.loads(job.parameters_keyed)
-        )
+        arguments = call_arguments(json.loads(job.parameters), json.loads(job.parameters_keyed))
+        self.parameters, self.parameters_keyed = arguments
         self.job = job
         self.task = task
         self.on_error = options.on_error or on_error or NO_RETRY
         self.context = CurrentJob(job.rid, job.attempt, job.task_name, options.metadata or {})
         self.claimed_at = monotonic()
         #: When the watchdog has to look at it, by the monotonic clock.
-        self.look_at = self.claimed_at + (self.on_error.timeout or float("inf"))
+        self.look_at = NEVER
+        self.begin_time()
         self.interrupted_by: Interrupt | None = None
-        self._unreadable: InvalidParameters | None = None
+        #: How often it was interrupted again.
+        self.tries = 0
         self._deliver: Callable[[Interrupt], None] | None = None
         self._lock = threading.Lock()
 
@@ -54,26 +57,20 @@ class Attempt:
         """What fences: the job, and which attempt at it."""
         return self.job.id, self.job.attempt
 
+    def begin_time(self) -> None:
+        """The time that the attempt may take counts from here."""
+        self.look_at = monotonic() + (self.on_error.timeout or NEVER)
+
+    def suspend_time(self) -> None:
+        """The time that the attempt may take does not count until it begins anew."""
+        self.look_at = NEVER
+
     def enter(self, deliver: Callable[[Interrupt], None]) -> None:
-        """The task begins. `deliver` brings an interrupt into it; it is called once at most."""
+        """The task begins. `deliver` brings an interrupt into it; it is called again until the task has ended."""
         with self._lock:
             self._deliver = deliver
             if self.interrupted_by is not None:
                 deliver(self.interrupted_by)
-
-    def read_arguments(self) -> None:
-        """Converts the arguments as the task's annotations say; called where the task runs, for classes run code.
-
-        Raises:
-            InvalidParameters: One can't be converted.
-        """
-        if self.task.arguments is None:
-            return
-        try:
-            self.parameters, self.parameters_keyed = self.task.arguments.read(self.parameters, self.parameters_keyed)
-        except InvalidParameters as unreadable:
-            self._unreadable = unreadable  # as it would be to another attempt
-            raise
 
     def leave(self) -> None:
         """The task has ended. Nothing is delivered from here on."""
@@ -85,33 +82,60 @@ class Attempt:
         with self._lock:
             if self.interrupted_by is None:
                 self.interrupted_by = reason
-                if self._deliver is not None:
-                    self._deliver(reason)
+                self._deliver_interrupt()
 
-    def conclude(self, value: Any, error: BaseException | None) -> Outcome | None:
-        """What becomes of the job, from what the task returned or raised; None = nothing: it is given back."""
-        if isinstance(self.interrupted_by, JobInterrupted):
-            return None
-        if isinstance(self.interrupted_by, JobCancelled):
-            return self._outcome(Verdict.CANCELLED, failure=describe(self.interrupted_by, error))
-        if self.interrupted_by is not None:
-            return self._failed(describe(self.interrupted_by, error))
-        if error is not None:
-            return self._failed(describe(error, error), for_good=error is self._unreadable)
-        try:
-            results = encode([value], "results")
-        except InvalidParameters as refused:  # another attempt would return the like
-            return self._outcome(Verdict.FAILED, failure=describe(refused, None))
-        return self._outcome(Verdict.SUCCEEDED, results=results)
+    def interrupt_again(self) -> None:
+        """An interrupt may be lost in the task: to `except Exception`, or in a place where Python drops exceptions."""
+        with self._lock:
+            self._deliver_interrupt()
 
-    def _failed(self, failure: Failure, *, for_good: bool = False) -> Outcome:
-        delay = None if for_good else next_retry(self.on_error, self.job.failures + 1)
+    def _deliver_interrupt(self) -> None:
+        if self._deliver is not None and self.interrupted_by is not None:
+            self._deliver(self.interrupted_by)
+
+    def settle(self, ending: Ending) -> Outcome | None:
+        """What becomes of the job, from what the task came to; None = nothing: it is given back.
+
+        A timeout or cancelling wins over whatever the task made of it.
+        """
+        reason = self.interrupted_by
+        if isinstance(reason, JobInterrupted):
+            reason = None
+            if ending.failure is not None:
+                return None
+        if reason is not None:
+            trace = ending.failure.traceback if ending.failure else ""
+            interrupted = replace(describe(reason, None), traceback=trace)
+            if isinstance(reason, JobCancelled):
+                return self._outcome(Verdict.CANCELLED, failure=interrupted)
+            return self._failed(interrupted)
+        if ending.failure is None:
+            return self._outcome(Verdict.SUCCEEDED, results=ending.results)
+        if ending.is_final:
+            return self._outcome(Verdict.FAILED, failure=ending.failure)
+        return self._failed(ending.failure)
+
+    def _failed(self, failure: Failure) -> Outcome:
+        delay = next_retry(self.on_error, self.job.failures + 1)
         if delay is None:
             return self._outcome(Verdict.FAILED, failure=failure)
         return self._outcome(Verdict.RETRY, failure=failure, delay=delay)
 
     def _outcome(self, verdict: Verdict, **more: Any) -> Outcome:
         return Outcome(self.job, verdict, monotonic() - self.claimed_at, **more)
+
+
+def ending_of(value: Any, error: BaseException | None) -> Ending:
+    """What a task came to that returned `value` or raised `error`. Never raises, whatever their classes do."""
+    if error is not None:
+        is_final = isinstance(error, QueuerError) and error.is_final
+        return Ending(failure=describe(error, error), is_final=is_final)
+    try:
+        return Ending(results=encode([value], "results"))
+    except InvalidParameters as refused:  # another attempt would return the like
+        return Ending(failure=describe(refused, None), is_final=True)
+    except BaseException as raised:  # noqa: BLE001 - the value's class raised it, or another thread changes the value
+        return Ending(failure=describe(raised, raised), is_final=True)
 
 
 def refuse(job: ClaimedJob, error: Exception) -> Outcome:
@@ -126,10 +150,14 @@ def cancelled(job: ClaimedJob) -> Outcome:
 
 
 def describe(reason: BaseException, raised: BaseException | None) -> Failure:
-    """`reason` in words, with the traceback of what was raised in the task."""
-    try:
-        message = str(reason)
-    except Exception as error:  # noqa: BLE001 - a task's exception may do anything in __str__
-        message = f"(its message can't be read: {type(error).__name__})"
-    trace = "".join(traceback.format_exception(raised)) if raised is not None else ""
+    """`reason` in words, with the traceback of what was raised in the task. Never raises."""
+    message = _text(lambda: str(reason), "message")[:LONGEST_MESSAGE]
+    trace = _text(lambda: "".join(traceback.format_exception(raised)), "traceback") if raised is not None else ""
     return Failure(type(reason).__name__, readable(message), readable(trace[-LONGEST_TRACEBACK:]))
+
+
+def _text(write: Callable[[], str], what: str) -> str:
+    try:
+        return write()
+    except BaseException as error:  # noqa: BLE001 - a task's exception may do anything when it is asked for words
+        return f"(its {what} can't be read: {type(error).__name__})"

@@ -1,19 +1,22 @@
 """Where tasks run: sync ones in threads, coroutines on one event loop. Each attempt ends in one call of `done`."""
 
 import asyncio
+import contextvars
 import ctypes
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 from queuer.context import enter_job
 from queuer.errors import JobCancelled, JobInterrupted, JobTimeout
 from queuer.values import Outcome
-from queuer.worker.attempt import Attempt, Interrupt
+from queuer.worker.attempt import Attempt, Interrupt, ending_of
 
 logger = logging.getLogger(__name__)
+
+INTERRUPTS = (JobTimeout, JobCancelled, JobInterrupted)
 
 Done = Callable[[Attempt, Outcome | None], None]
 
@@ -54,37 +57,58 @@ class ThreadExecutor:
     def _spawn(self) -> None:
         name = f"queuer task {len(self._threads) + 1}"
         thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no room for another: those that there are get to it in time
+            logger.exception("can't start a thread for tasks")
+        else:
+            self._threads.append(thread)
 
     def _run(self) -> None:
         while (attempt := self._waiting.get()) is not None:
-            self._done(attempt, call(attempt))
+            # In a context of its own: what one task sets there must not reach the next.
+            self._done(attempt, contextvars.copy_context().run(call, attempt))
             self._idle.release()
 
 
 def call(attempt: Attempt) -> Outcome | None:
-    """Runs the task here and now; another thread may interrupt it by an asynchronous exception.
+    """Runs the task here and now; another thread may interrupt it by asynchronous exceptions.
 
-    That exception can arrive between any two lines, also after the task's own, but only once for an attempt.
+    They may arrive between any two lines, also after the task's own. The next one comes after a while only, so that one
+    can arrive while another is handled, but no third.
     """
-    value, error = None, None
-    this_thread = threading.get_ident()
+    value, error, has_ended = None, None, False
     try:
         try:
-            attempt.enter(lambda reason: _raise_in(this_thread, type(reason)))
-            enter_job(attempt.context)
-            attempt.read_arguments()
-            value = attempt.task.fn(*attempt.parameters, **attempt.parameters_keyed)
+            value = _run_task(attempt)
         except BaseException as raised:  # noqa: BLE001 - SystemExit and KeyboardInterrupt fail the job alone, too
             error = raised
-        attempt.leave()
-        _raise_in(this_thread, None)
-    except (JobTimeout, JobCancelled, JobInterrupted) as late:
-        error = late
-        attempt.leave()
-    enter_job(None)
-    return attempt.conclude(value, error)
+        has_ended = True
+        _leave(attempt)
+    except INTERRUPTS as late:
+        if not has_ended:
+            error = late
+        _leave(attempt)
+    return attempt.settle(ending_of(value, error))
+
+
+def _run_task(attempt: Attempt) -> Any:
+    this_thread = threading.get_ident()
+    attempt.enter(lambda reason: _raise_in(this_thread, type(reason)))
+    enter_job(attempt.context)
+    parameters, parameters_keyed = attempt.task.read(attempt.parameters, attempt.parameters_keyed)
+    return attempt.task.fn(*parameters, **parameters_keyed)
+
+
+def _leave(attempt: Attempt) -> None:
+    """Returns when no interrupt can arrive any more."""
+    while True:
+        try:
+            attempt.leave()
+            _raise_in(threading.get_ident(), None)
+        except INTERRUPTS:
+            continue
+        return
 
 
 def _raise_in(thread: int, kind: type[Interrupt] | None) -> None:
@@ -132,12 +156,12 @@ class LoopExecutor:
         try:
             attempt.enter(_canceller())
             enter_job(attempt.context)
-            attempt.read_arguments()
-            value = await attempt.task.fn(*attempt.parameters, **attempt.parameters_keyed)
+            parameters, parameters_keyed = attempt.task.read(attempt.parameters, attempt.parameters_keyed)
+            value = await attempt.task.fn(*parameters, **parameters_keyed)
         except BaseException as raised:  # noqa: BLE001 - also what would end the loop, and our own cancelling
             error = raised
         attempt.leave()
-        self._done(attempt, attempt.conclude(value, error))
+        self._done(attempt, attempt.settle(ending_of(value, error)))
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)

@@ -9,16 +9,22 @@ from queuer.errors import JobTimeout, TaskNotRegistered
 from queuer.options import OnError
 from queuer.tasks import Task
 from queuer.values import ClaimedJob, Outcome
-from queuer.worker.attempt import Attempt, Interrupt, cancelled, refuse
-from queuer.worker.executors import LoopExecutor, ThreadExecutor
+from queuer.worker.attempt import NEVER, Attempt, Interrupt, cancelled, refuse
+from queuer.worker.executors import Executor, LoopExecutor, ThreadExecutor
 from queuer.worker.loop import Loop
+from queuer.worker.processes import ProcessExecutor
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after its interrupt when a task that has not ended is called unstoppable.
+#: Seconds that interrupted tasks get to end when the worker stops.
 GRACE = 5.0
 
-NEVER = float("inf")
+#: Seconds until a task that has not ended is interrupted again; that much more each time, up to the second.
+REPEAT_AFTER = 0.1
+LONGEST_PAUSE = 5.0
+
+#: Tries after which a task is called unstoppable: some five seconds.
+STUCK_AFTER = 10
 
 
 class Runner:
@@ -49,6 +55,7 @@ class Runner:
         self._changed = threading.Condition()
         self._threads = ThreadExecutor(max_concurrency, self._done)
         self._event_loop = LoopExecutor(self._done)
+        self._processes = ProcessExecutor(self._done, begun=lambda attempt: self._watch([attempt]))
         self._watchdog = Loop("watchdog", self._look)
         self._next_look = NEVER
 
@@ -56,8 +63,9 @@ class Runner:
         self._watchdog.start()
 
     def close(self) -> None:
-        """Ends the threads. Attempts that still run are on their own."""
+        """Ends the threads and the child processes. Attempts that still run in threads are on their own."""
         self._watchdog.stop()
+        self._processes.close()
         self._threads.close()
         self._event_loop.close()
 
@@ -72,10 +80,9 @@ class Runner:
         with self._changed:
             self._running.update(attempts)
         self._watch(attempts)
-        if coroutines := [attempt for attempt in attempts if attempt.task.is_async]:
-            self._event_loop.run(coroutines)
-        if calls := [attempt for attempt in attempts if not attempt.task.is_async]:
-            self._threads.run(calls)
+        for executor in (self._event_loop, self._processes, self._threads):
+            if its_own := [attempt for attempt in attempts if self._executor(attempt.task) is executor]:
+                executor.run(its_own)
 
     def running(self) -> list[Attempt]:
         """The attempts that run."""
@@ -117,6 +124,11 @@ class Runner:
             raise TaskNotRegistered(f"the task {name!r} is not registered here")
         return task
 
+    def _executor(self, task: Task) -> Executor:
+        if task.executor == "process":
+            return self._processes
+        return self._event_loop if task.is_async else self._threads
+
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if outcome is not None:
             self._report(outcome)
@@ -135,26 +147,29 @@ class Runner:
         now = monotonic()
         for attempt in self.running():
             if attempt.look_at <= now:
-                self._escalate(attempt)
+                self._escalate(attempt, now)
         soonest = min((attempt.look_at for attempt in self.running()), default=NEVER)
         if soonest == NEVER:
             return None
         self._next_look = soonest
         return max(0.001, soonest - now)
 
-    def _escalate(self, attempt: Attempt) -> None:
+    def _escalate(self, attempt: Attempt, now: float) -> None:
         if attempt.interrupted_by is None:
             self._interrupt(attempt, JobTimeout(f"the attempt took longer than {attempt.on_error.timeout:g} s"))
             return
-        attempt.look_at = NEVER
-        logger.warning(
-            "task %r of job %s does not react to its %s; it keeps its slot until it returns",
-            attempt.job.task_name,
-            attempt.job.rid,
-            type(attempt.interrupted_by).__name__,
-        )
+        attempt.interrupt_again()
+        attempt.tries += 1
+        attempt.look_at = now + min(LONGEST_PAUSE, REPEAT_AFTER * attempt.tries)
+        if attempt.tries == STUCK_AFTER:
+            logger.warning(
+                "task %r of job %s does not react to its %s; it keeps its slot until it returns",
+                attempt.job.task_name,
+                attempt.job.rid,
+                type(attempt.interrupted_by).__name__,
+            )
 
     @staticmethod
     def _interrupt(attempt: Attempt, reason: Interrupt) -> None:
-        attempt.look_at = monotonic() + GRACE
+        attempt.look_at = monotonic() + REPEAT_AFTER
         attempt.interrupt(reason)

@@ -213,7 +213,7 @@ def test_the_thread_of_an_interrupted_task_goes_on_unharmed(bench: Bench) -> Non
 def test_what_can_not_be_stopped_keeps_its_slot_and_is_logged(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runner_module, "GRACE", 0.05)
+    monkeypatch.setattr(runner_module, "STUCK_AFTER", 1)
     blocked = threading.Lock()
     blocked.acquire()
     bench.run(blocked.acquire, options=SHORT)  # a blocking call in C
