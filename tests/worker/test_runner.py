@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import contextvars
 import functools
 import sys
 import threading
@@ -269,3 +271,110 @@ def test_no_thread_is_left() -> None:
         bench.outcome()
     bench.runner.close()
     assert threading.active_count() == before
+
+
+def keep_swallowing() -> str:
+    """Drops its interrupt several times, as `except Exception` in a loop does."""
+    for _ in range(4):
+        try:
+            loop_for_ever()
+        except Exception:  # noqa: BLE001 - the point
+            pass
+    return "fine"
+
+
+async def keep_swallowing_async() -> str:
+    for _ in range(4):
+        with contextlib.suppress(asyncio.CancelledError):
+            await await_for_ever()
+    return "fine"
+
+
+@pytest.mark.parametrize("fn", [keep_swallowing, keep_swallowing_async])
+def test_a_task_that_drops_its_interrupt_is_interrupted_again(bench: Bench, fn: Callable[..., Any]) -> None:
+    bench.run(fn, options=SHORT)
+    outcome = bench.outcome()
+    assert outcome.verdict is Verdict.FAILED
+    assert outcome.failure is not None
+    assert outcome.failure.type == "JobTimeout"
+    assert bench.runner.wait_idle(1)
+
+
+class Growing(dict[str, int]):
+    """Changes while it is read."""
+
+    def items(self) -> Any:
+        raise RuntimeError("dictionary changed size during iteration")
+
+
+class Exiting(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+class Noteless(Exception):
+    __notes__ = property(lambda _self: 1 / 0)  # type: ignore[assignment]
+
+
+def raise_badly_built_syntax_error() -> None:
+    raise SyntaxError("x", ("file", "a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda: Growing(a=1),
+        functools.partial(fail, Exiting),
+        functools.partial(fail, Noteless),
+        raise_badly_built_syntax_error,
+    ],
+)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_whatever_a_task_leaves_behind_its_job_ends_and_its_slot_is_free(
+    bench: Bench, fn: Callable[..., Any], kind: str
+) -> None:
+    async def coroutine() -> Any:
+        return fn()
+
+    bench.run(coroutine if kind == "async" else fn)
+    assert bench.outcome().verdict is Verdict.FAILED
+    assert bench.runner.wait_idle(1)
+    bench.registry.add(add)
+    bench.runner.run([claimed("add", n) for n in range(3)])
+    assert {bench.outcome().verdict for _ in range(3)} == {Verdict.SUCCEEDED}
+
+
+def test_what_one_task_sets_in_its_context_does_not_reach_the_next(bench: Bench) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+    def task() -> str:
+        before = variable.get()
+        variable.set("set")
+        return before
+
+    for _ in range(4):
+        bench.run(task)
+        assert bench.outcome().results == '["unset"]'
+
+
+def test_a_task_that_ends_although_it_was_interrupted_by_the_stop_has_succeeded(bench: Bench) -> None:
+    entered = threading.Event()
+
+    def task() -> str:
+        entered.set()
+        with contextlib.suppress(JobInterrupted):
+            loop_for_ever()
+        return "done all the same"
+
+    bench.run(task)
+    entered.wait(5)
+    bench.runner.interrupt(JobInterrupted("the worker stops"))
+    assert bench.outcome().verdict is Verdict.SUCCEEDED
+
+
+@pytest.mark.parametrize("text", ["[" * 5000 + "]" * 5000, "[1" + "0" * 5000 + "]"])
+def test_json_that_python_can_not_read_fails_its_job_alone(bench: Bench, text: str) -> None:
+    bench.registry.add(add)
+    bench.runner.run([claimed("add", 1)._replace(parameters=text), claimed("add", 1)])
+    assert {bench.outcome().verdict for _ in range(2)} == {Verdict.FAILED, Verdict.SUCCEEDED}
+    assert bench.runner.wait_idle(1)

@@ -1,0 +1,53 @@
+"""Rows that other programs wrote by plain SQL: one that makes no sense ends FAILED, and harms no other."""
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from queuer import BatchJob, JobStatus, Queuer
+
+RECURRING = """'{"schedule": {"max_count": 0, "interval": 60}}'"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ("parameters", "'[1e5000]'"),
+        ("parameters", "('[' || repeat('[', 3000) || repeat(']', 3000) || ']')::jsonb"),
+        ("parameters, options", f"'5', {RECURRING}"),
+        ("parameters, options", f"""'{{"a": 1}}', {RECURRING}"""),
+        ("options", """'{"on_error": {"timeout": 1e400}}'"""),
+        ("options", """'{"schedule": {"interval": 1e300, "max_count": 0}}'"""),
+        ("options", """'{"schedule": {"start": "yesterday"}}'"""),
+        ("options, schedule_count", f"{RECURRING}, 999999999"),
+        ("attempts", "999999999"),
+    ],
+)
+def test_one_harms_no_other(q: Queuer, engine: Engine, columns: str, values: str) -> None:
+    q.add_task_with_name(lambda *numbers: len(numbers), "task")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"INSERT INTO job (task_name, {columns}) VALUES ('task', {values})")
+    rids = q.add_jobs(BatchJob("task", [n]) for n in range(5))
+    assert len(q.get_jobs()) == 6  # it can be looked at
+    with q:
+        for rid in rids:
+            job = q.wait_for_job_finished(rid, timeout_seconds=10)
+            assert job is not None
+            assert job.status is JobStatus.SUCCEEDED
+    assert len(q.get_jobs_ended()) == 6
+    assert q.get_jobs("RUNNING") == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("attempts", "2147483647"),
+        ("attempts", "-1"),
+        ("schedule_count", "0"),
+        ("scheduled_at", "'-infinity'"),
+        ("created_at", "'infinity'"),
+    ],
+)
+def test_what_no_worker_could_handle_is_refused_by_the_table(engine: Engine, column: str, value: str) -> None:
+    with engine.begin() as connection, pytest.raises(DBAPIError, match="violates check constraint"):
+        connection.exec_driver_sql(f"INSERT INTO job (task_name, {column}) VALUES ('task', {value})")
