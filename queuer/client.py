@@ -49,6 +49,7 @@ class StaticQueuer:
         try:
             if not in_child_process():  # there the worker has seen to it
                 migrate.upgrade(engine, config)
+                engine.dispose()  # the next use may be long after
         except BaseException:
             self._database.close()
             raise

@@ -43,9 +43,11 @@ class Queuer(StaticQueuer):
         self, name: str, max_concurrency: int, config: DatabaseConfiguration, on_error: OnError | None = None
     ) -> None:
         super().__init__(config, application_name=f"queuer {name}")
+        # Of the worker's own: tasks that use this queuer must not take its connections from it.
+        worker = engines.create(config, application_name=f"queuer {name} worker", most=4, pings=False)
         heart = engines.create(config, application_name=f"queuer {name} heartbeat", most=1)
         self._place = Workplace(
-            database=self._database,
+            database=Database(worker, config),
             heart=Database(heart, config),
             listener=self._listener,
             identity=Identity(uuid4(), name, max_concurrency, on_error),
@@ -258,6 +260,7 @@ class Queuer(StaticQueuer):
 
     def _close(self) -> None:
         super()._close()
+        self._place.database.close()
         self._place.heart.close()
 
 

@@ -31,9 +31,15 @@ LIVENESS: dict[str, Any] = {
 _UNAVAILABLE = ("08", "25006", "28", "3D", "40", "53", "55P03", "57")
 
 
-def create(config: DatabaseConfiguration, *, application_name: str, most: int = 10) -> Engine:
-    """An engine with a pool of its own, of `most` connections at most. Opens nothing yet."""
-    return create_engine(config.url, **engine_options(config, application_name=application_name, most=most))
+def create(config: DatabaseConfiguration, *, application_name: str, most: int = 10, pings: bool = True) -> Engine:
+    """An engine with a pool of its own, of `most` connections at most. Opens nothing yet.
+
+    Args:
+        pings: Replace a connection that died in the pool before it is used, at the price of an empty round trip. A
+            worker does without: what fails it does again.
+    """
+    options = engine_options(config, application_name=application_name, most=most)
+    return create_engine(config.url, **options | {"pool_pre_ping": pings})
 
 
 def engine_options(config: DatabaseConfiguration, *, application_name: str, most: int = 10) -> dict[str, Any]:
@@ -42,7 +48,6 @@ def engine_options(config: DatabaseConfiguration, *, application_name: str, most
         "connect_args": {**LIVENESS, "application_name": application_name[:63]},
         "pool_size": -(-most // 2),
         "max_overflow": most // 2,
-        # A connection that died in the pool is replaced before it is used, at the price of one empty round trip.
         "pool_pre_ping": True,
         "pool_use_lifo": True,
         "isolation_level": "READ COMMITTED",  # whatever the server's default: claims rely on it
