@@ -100,6 +100,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Returns when the worker takes jobs. Raises `DatabaseUnavailable`, and then nothing runs."""
+        self._held()  # fails at once when the database is away, where listening would keep trying
         with ExitStack() as undo:
             for channel, heard in self._channels():
                 self._place.listener.listen(channel, heard)
