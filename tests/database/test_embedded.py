@@ -41,6 +41,34 @@ def test_processes_share_one_server_which_ends_with_the_last_and_keeps_its_data(
     assert process(directory, "get").communicate("")[0] == f"{rid}ready\n"
 
 
+SCRIPT = """
+import time
+from queuer import OnError, Options, new_queuer
+q = new_queuer("worker", 1)
+@q.task(executor="process")
+def add():
+    return str(q.add_job("task").rid)
+@q.task(executor="process")
+def sleep():
+    time.sleep(3600)
+if __name__ == "__main__":
+    with q:
+        print(q.wait_for_job_finished(q.add_job(add).rid).error)
+        options = Options(on_error=OnError(timeout=0.1, max_retries=0))
+        print(q.wait_for_job_finished(q.add_job_with_options(options, sleep).rid).error)
+"""
+
+
+def test_the_server_does_not_wait_for_a_child_process_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {"QUEUER_EMBEDDED_DIRECTORY": str(tmp_path / "data"), "PATH": ""}
+    ran = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines() == ["None", "JobTimeout: the attempt took longer than 0.1 s"]
+    assert not (tmp_path / "data" / "postmaster.pid").exists()
+
+
 def test_without_any_variable_the_embedded_server_is_used_and_its_place_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -48,6 +76,7 @@ def test_without_any_variable_the_embedded_server_is_used_and_its_place_logged(
     with caplog.at_level("INFO", logger="queuer"):
         q = new_queuer("test", 1)
     q.stop()
+    embedded.stop(tmp_path / "data")
     assert f"its data lies in {tmp_path / 'data'}" in caplog.text
 
 

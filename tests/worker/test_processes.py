@@ -350,13 +350,14 @@ def test_closing_gives_back_what_still_runs(pipe: str) -> None:
 
 
 WORKER = """
-import sys
+import os, sys
 from worker.test_processes import Bench, tasks
-bench = Bench()
-bench.begin(tasks.meet, sys.argv[1], "r")
-bench.run(tasks.meet, sys.argv[1], "w")
+bench, pipe, meeting = Bench(), sys.argv[1], sys.argv[1] + " of two"
+os.mkfifo(meeting)
+bench.begin(tasks.meet, meeting, "r")
+bench.run(tasks.meet, meeting, "w")
 bench.outcome()
-bench.begin(tasks.sleep, sys.argv[1])
+bench.begin(tasks.sleep, pipe)
 sys.stdin.read()
 """
 
@@ -368,7 +369,7 @@ def test_children_do_not_outlive_a_worker_that_is_killed(pipe: str, root: Path) 
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, **streams) as worker:
         with Path(pipe).open() as file:
-            file.readline()
+            assert file.readline() != ""
             worker.kill()
             assert file.read() == ""
         assert worker.stdout is not None
