@@ -159,9 +159,10 @@ class TaskRegistry:
         raise TypeError(f"the task is {task!r}; allowed is a registered callable or a name")
 
     def all(self) -> Iterator[Task]:
-        yield from list(self._tasks.values())
+        own = dict(self._tasks)
+        yield from own.values()
         if self._declared:
-            yield from self._declared.all()
+            yield from (task for task in self._declared.all() if task.name not in own)
 
 
 def _described(fn: object) -> str:
