@@ -123,7 +123,8 @@ class Supervisor:
 
     def abilities_changed(self) -> None:
         """Lets the worker take jobs of tasks that were just added, and makes them known."""
-        self._beat()
+        if (request := self._beat().asked_to) is not None:  # the heartbeat will not hear of it again
+            self._place.asked(request)
         self._claimer.tell()
 
     @property
