@@ -6,7 +6,7 @@ SQLALCHEMY ?= sqlalchemy[asyncio]
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-timescale check format clean
+.PHONY: demo test test-timescale check format docs clean
 
 demo: $(VENV)/.demo            ## fingerprint the files of a directory as jobs on two worker processes
 	$(RUN) examples/quickstart.py $(DEMO)
@@ -30,8 +30,11 @@ format: $(VENV)/.check
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
+docs: $(VENV)/.docs            ## the pages of docs/, into site/
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 # Each stamp says that the packages of one purpose are installed.
 $(VENV)/bin/pip:
@@ -53,4 +56,8 @@ $(VENV)/.timescale: $(VENV)/.test
 
 $(VENV)/.check: $(VENV)/.test
 	$(PIP) --group check
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/pip
+	$(PIP) --group docs
 	@touch $@
