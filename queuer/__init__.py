@@ -18,6 +18,7 @@ from queuer.errors import (
     SchemaTooNew,
     TaskAlreadyRegistered,
     TaskNotRegistered,
+    WorkerLost,
     WorkerNotFound,
 )
 from queuer.models import Job, JobArchive, Master, Worker
@@ -62,6 +63,7 @@ __all__ = [
     "TaskAlreadyRegistered",
     "TaskNotRegistered",
     "Worker",
+    "WorkerLost",
     "WorkerNotFound",
     "WorkerStatus",
     "current_job",

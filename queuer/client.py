@@ -276,6 +276,7 @@ class StaticQueuer:
 
     def _expecting(self) -> Waiting:
         """What waits for jobs to end; on first use it begins to listen."""
+        self._database.check_process()
         channel = events.ended(self._database.config.schema)
         with self._waiting_lock:
             if self._waiting is None:

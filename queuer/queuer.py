@@ -177,7 +177,7 @@ class Queuer(StaticQueuer):
                 self._stop(limit, cancel_jobs=cancel_jobs)
             finally:
                 self._stopper = None
-        self._tell_stopped()
+                self._tell_stopped()
 
     def _stop(self, timeout: float, *, cancel_jobs: bool) -> None:
         if self._supervisor is not None:
@@ -221,6 +221,10 @@ class Queuer(StaticQueuer):
     def _asked(self, request: WorkerRequest) -> None:
         """Somebody asked this worker to stop. In a thread of its own, since it is the heartbeat's that hears of it."""
         logger.info("queuer %s was asked to %s", self._place.identity.name, request.value)
+        if (supervisor := self._supervisor) is not None and supervisor.state == "stopping":
+            if request is WorkerRequest.STOP:
+                supervisor.hurry()
+            return
         timeout = 0.0 if request is WorkerRequest.STOP else threading.TIMEOUT_MAX
         threading.Thread(target=self.stop, args=[timeout], name="queuer stop").start()
 

@@ -92,7 +92,7 @@ class Supervisor:
             give_back=self._give_back,
             asked=place.asked,
         )
-        rescuer = Rescuer(self._rescue, lambda: self._heartbeat.heard_for)
+        rescuer = Rescuer(self._rescue, lambda: self._heartbeat.heard_for, brings_settings=settings is not None)
         self._elector = Elector(
             lambda: upkeep.hold_office(place.heart, self._rid, settings), [rescuer.round, self._prune]
         )
@@ -121,7 +121,9 @@ class Supervisor:
 
     def abilities_changed(self) -> None:
         """Lets the worker take jobs of tasks that were just added, and makes them known."""
-        self._beat()
+        learned = self._beat()
+        if learned.asked_to is not None:  # to have told us is noted, and is not told again
+            self._place.asked(learned.asked_to)
         self._claimer.tell()
 
     @property
@@ -206,6 +208,9 @@ class Supervisor:
             self._heartbeat.wake()
         if payload in (None, upkeep.VACANT):
             self._elector.wake()
+        if payload == upkeep.SETTINGS:
+            self._elector.wake()
+            self._heartbeat.wake()
 
     def _added(self, _payload: str | None) -> None:
         self._claimer.tell()
