@@ -39,6 +39,8 @@ class Queuer(StaticQueuer):
     Safe to use from several threads and event loops. Not across a fork: make one in each process.
     """
 
+    _has_start = True
+
     def __init__(
         self, name: str, max_concurrency: int, config: DatabaseConfiguration, on_error: OnError | None = None
     ) -> None:
@@ -139,8 +141,8 @@ class Queuer(StaticQueuer):
             if self._supervisor is not None:
                 raise QueuerError(f"queuer {name!r} runs already; stop() it before another start()")
             supervisor = Supervisor(self._place, master_settings, takes_jobs=takes_jobs)
-            self._subscriptions.start()
             try:
+                self._subscriptions.open()
                 supervisor.start()
             except BaseException:
                 self._subscriptions.stop()
@@ -221,9 +223,9 @@ class Queuer(StaticQueuer):
     def _asked(self, request: WorkerRequest) -> None:
         """Somebody asked this worker to stop. In a thread of its own, since it is the heartbeat's that hears of it."""
         logger.info("queuer %s was asked to %s", self._place.identity.name, request.value)
+        if request is WorkerRequest.STOP:
+            self._hurry()  # should it be stopping gracefully
         if (supervisor := self._supervisor) is not None and supervisor.state == "stopping":
-            if request is WorkerRequest.STOP:
-                supervisor.hurry()
             return
         timeout = 0.0 if request is WorkerRequest.STOP else threading.TIMEOUT_MAX
         threading.Thread(target=self.stop, args=[timeout], name="queuer stop").start()
