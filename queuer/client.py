@@ -182,11 +182,11 @@ class StaticQueuer:
 
     def get_jobs_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[Job]:
         """Jobs that have not ended and whose task name, rid or status contains `text`. Paging as for `get_jobs`."""
-        return inspect.page(self._database, inspect.live(last_id, entries, text=text))
+        return inspect.page(self._database, inspect.live(last_id, entries, text=inspect.searched(text)))
 
     def get_jobs_ended_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[JobArchive]:
         """Ended jobs whose task name, rid or status contains `text`. Paging as for `get_jobs`."""
-        return self._page_ended(inspect.archived(last_id, entries, text=text))
+        return self._page_ended(inspect.archived(last_id, entries, text=inspect.searched(text)))
 
     def _page_ended(self, wanted: Page) -> Sequence[JobArchive]:
         return [self._read_result(job) for job in inspect.page_ended(self._database, wanted)]
@@ -208,7 +208,7 @@ class StaticQueuer:
 
     def get_workers_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[Worker]:
         """Workers whose name, rid or status contains `text`. Paging as for `get_jobs`."""
-        return inspect.page_workers(self._database, inspect.live(last_id, entries, text=text))
+        return inspect.page_workers(self._database, inspect.live(last_id, entries, text=inspect.searched(text)))
 
     def get_master(self) -> Master:
         """Which worker is the master, and the settings in force."""
