@@ -19,7 +19,7 @@ from queuer.database.listener import Listener
 from queuer.models import Job, JobArchive, Master, Worker
 from queuer.operations import enqueue, inspect, steer, upkeep
 from queuer.operations.enqueue import BatchJob
-from queuer.options import Options
+from queuer.options import Options, check_name
 from queuer.states import JobStatus, WorkerRequest
 from queuer.subscriptions import Kind, Subscription, Subscriptions
 from queuer.tasks import Task, TaskRegistry, declared, register_with
@@ -66,7 +66,7 @@ class StaticQueuer:
 
     def add_task_with_name(self, task: Callable[..., Any], name: str, /) -> Task:
         """Registers a task under a name of 1 to 100 characters. Raises like `add_task`, and `ValueError`."""
-        return self._add_task(task, name)
+        return self._add_task(task, check_name("the task's name", name))
 
     @overload
     def task(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
@@ -78,7 +78,7 @@ class StaticQueuer:
 
     def task_with_name(self, name: str, /) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """The decorator with a name: `@q.task_with_name("…")`."""
-        return self.task(name=name)
+        return self.task(name=check_name("the task's name", name))
 
     def _add_task(self, fn: object, name: str | None) -> Task:
         return self._registry.add(fn, name)

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from inspect import iscoroutinefunction
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -52,7 +53,7 @@ class Queuer(StaticQueuer):
             listener=self._listener,
             identity=Identity(uuid4(), name, max_concurrency, on_error),
             tasks=self._registry,
-            functions=TaskRegistry(),
+            functions=TaskRegistry(what="next-interval function", adding="add_next_interval_func"),
             asked=self._asked,
         )
         self._supervisor: Supervisor | None = None
@@ -90,9 +91,11 @@ class Queuer(StaticQueuer):
 
     def add_next_interval_func_with_name(self, fn: Callable[[datetime, int], datetime], name: str, /) -> Worker:
         """Registers a next-interval function under a name. Raises like `add_next_interval_func`, and `ValueError`."""
-        return self._add_next_interval_func(fn, name)
+        return self._add_next_interval_func(fn, check_name("the function's name", name))
 
     def _add_next_interval_func(self, fn: object, name: str | None) -> Worker:
+        if iscoroutinefunction(fn):
+            raise TypeError(f"{fn!r} is a coroutine function; allowed is a plain one, which returns a datetime")
         function = self._place.functions.add(fn, name)
         self._make_known(lambda: self._place.functions.remove(function))
         return self.get_worker(self._place.identity.rid)

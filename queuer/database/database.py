@@ -4,10 +4,9 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from queuer.config import DatabaseConfiguration
 from queuer.database.async_engines import AsyncEngines
@@ -29,9 +28,6 @@ class Database:
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._async_engines = AsyncEngines(config)
         self._pid = os.getpid()
-        self._closed = 0  # times
-        event.listen(engine, "checkout", self._lent)
-        event.listen(engine, "checkin", self._returned)
 
     def run(self, work: Work[T]) -> T:
         """Runs `work` in a transaction of its own: commits when it returns, rolls back when it raises.
@@ -83,15 +79,5 @@ class Database:
 
     def close(self) -> None:
         """Closes the connections of the pools. The next unit of work opens new ones."""
-        self._closed += 1
         self._engine.dispose()
         self._async_engines.close()
-
-    # What another thread uses while the pool is disposed would come back to a pool that nobody has any more.
-
-    def _lent(self, _connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-        record.info[self] = self._closed
-
-    def _returned(self, _connection: object, record: ConnectionPoolEntry) -> None:
-        if record.info.get(self) != self._closed:
-            record.invalidate()
