@@ -20,6 +20,7 @@ from queuer.errors import (
     TaskAlreadyRegistered,
     TaskNotImportable,
     TaskNotRegistered,
+    WorkerLost,
     WorkerNotFound,
 )
 from queuer.options import MasterSettings, OnError, Options, Schedule
@@ -70,6 +71,7 @@ __all__ = [
     "TaskNotImportable",
     "TaskNotRegistered",
     "Worker",
+    "WorkerLost",
     "WorkerNotFound",
     "WorkerStatus",
     "current_job",

@@ -5,7 +5,8 @@ Each method checks its arguments, calls one operation and returns its value.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar, overload
 from uuid import UUID
@@ -19,7 +20,7 @@ from queuer.database.listener import Listener
 from queuer.models import Job, JobArchive, Master, Worker
 from queuer.operations import enqueue, inspect, steer, upkeep
 from queuer.operations.enqueue import BatchJob
-from queuer.options import Options
+from queuer.options import Options, check_name
 from queuer.states import JobStatus, WorkerRequest
 from queuer.subscriptions import Kind, Subscription, Subscriptions
 from queuer.tasks import ExecutorName, Task, TaskRegistry, declared, register_with
@@ -36,14 +37,15 @@ class StaticQueuer:
     Safe to use from several threads and event loops. Not across a fork: make one in each process.
     """
 
+    #: Whether there is a `start()`, until which listeners are kept.
+    _has_start = False
+
     def __init__(self, config: DatabaseConfiguration, *, application_name: str = "queuer static") -> None:
         self._registry = TaskRegistry(declared)
         engine = engines.create(config, application_name=application_name)
         self._database = Database(engine, config)
         self._listener = Listener(config)
-        self._subscriptions = Subscriptions(
-            self._listener, config.schema, lambda ids, rids: inspect.wherever(self._database, ids, rids)
-        )
+        self._subscriptions = Subscriptions(self._listener, config.schema, self._wherever)
         self._waiting: Waiting | None = None
         self._waiting_lock = threading.Lock()
         try:
@@ -73,7 +75,7 @@ class StaticQueuer:
 
     def add_task_with_name(self, task: Callable[..., Any], name: str, /, *, executor: ExecutorName = "thread") -> Task:
         """Registers a task under a name of 1 to 100 characters. Arguments and errors as for `add_task`."""
-        return self._add_task(task, name, executor)
+        return self._add_task(task, check_name("the task's name", name), executor)
 
     @overload
     def task(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
@@ -94,7 +96,7 @@ class StaticQueuer:
         self, name: str, /, *, executor: ExecutorName = "thread"
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """The decorator with a name: `@q.task_with_name("…")`."""
-        return self.task(name=name, executor=executor)
+        return self.task(name=check_name("the task's name", name), executor=executor)
 
     def _add_task(self, fn: object, name: str | None, executor: ExecutorName) -> Task:
         return self._registry.add(fn, name, executor)
@@ -198,14 +200,18 @@ class StaticQueuer:
 
     def get_jobs_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[Job]:
         """Jobs that have not ended and whose task name, rid or status contains `text`. Paging as for `get_jobs`."""
-        return inspect.page(self._database, inspect.live(last_id, entries, text=text))
+        return inspect.page(self._database, inspect.live(last_id, entries, text=inspect.searched(text)))
 
     def get_jobs_ended_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[JobArchive]:
         """Ended jobs whose task name, rid or status contains `text`. Paging as for `get_jobs`."""
-        return self._page_ended(inspect.archived(last_id, entries, text=text))
+        return self._page_ended(inspect.archived(last_id, entries, text=inspect.searched(text)))
 
     def _page_ended(self, wanted: Page) -> Sequence[JobArchive]:
         return [self._read_result(job) for job in inspect.page_ended(self._database, wanted)]
+
+    def _wherever(self, ids: Collection[int], rids: Collection[UUID]) -> Sequence[Job | JobArchive]:
+        found = inspect.wherever(self._database, ids, rids)
+        return [self._read_result(job) if isinstance(job, JobArchive) else job for job in found]
 
     def _read_result(self, job: JobArchive) -> JobArchive:
         return inspect.read_result(self._registry, job)
@@ -220,7 +226,7 @@ class StaticQueuer:
 
     def get_workers_by_search(self, text: str, last_id: int = 0, entries: int = 100) -> Sequence[Worker]:
         """Workers whose name, rid or status contains `text`. Paging as for `get_jobs`."""
-        return inspect.page_workers(self._database, inspect.live(last_id, entries, text=text))
+        return inspect.page_workers(self._database, inspect.live(last_id, entries, text=inspect.searched(text)))
 
     def get_master(self) -> Master:
         """Which worker is the master, and the settings in force."""
@@ -264,8 +270,7 @@ class StaticQueuer:
         """Waits for the next job that anybody adds, and returns it; None when `timeout_seconds` have passed."""
         timeout = timeout_of(timeout_seconds)
         added: SimpleQueue[Job | JobArchive] = SimpleQueue()
-        self._subscriptions.start()
-        subscription = self._subscriptions.add(Kind.INSERT, added.put)
+        subscription = self._listen(Kind.INSERT, added.put, is_kept=False)
         try:
             return added.get(timeout=timeout)
         except Empty:
@@ -275,25 +280,50 @@ class StaticQueuer:
 
     async def wait_for_job_added_async(self, timeout_seconds: float = 30.0) -> Job | JobArchive | None:
         """`wait_for_job_added` for a coroutine."""
-        return await asyncio.to_thread(self.wait_for_job_added, timeout_seconds)
+        timeout = timeout_of(timeout_seconds)
+        loop = asyncio.get_running_loop()
+        added: asyncio.Queue[Job | JobArchive] = asyncio.Queue()
+
+        def tell(job: Job | JobArchive) -> None:
+            with suppress(RuntimeError):  # its loop has ended, and with it who waited
+                loop.call_soon_threadsafe(added.put_nowait, job)
+
+        subscribing = asyncio.ensure_future(asyncio.to_thread(lambda: self._listen(Kind.INSERT, tell, is_kept=False)))
+        try:
+            await asyncio.shield(subscribing)
+            return await asyncio.wait_for(added.get(), timeout)
+        except TimeoutError:
+            return None
+        finally:
+            await asyncio.to_thread((await subscribing).close)
 
     def listen_for_job_insert(self, fn: Callable[[Any], Any], /) -> Subscription:
-        """Calls `fn` with every job that is added, once. `fn` may be async; one that raises is logged.
+        """Calls `fn` with every job that is added, once, in a thread of its own.
 
-        A job that is over before it could be told comes as a `JobArchive`. Before `start()` this is kept until then.
+        `fn` may be async; one that raises is logged. A job that is over before it could be told comes as a
+        `JobArchive`. A `Queuer` keeps this until `start()`; a static one begins at once.
+
+        Raises:
+            TypeError: `fn` can't be called.
+            DatabaseUnavailable: The server can't be reached.
         """
-        return self._subscriptions.add(Kind.INSERT, fn)
+        return self._listen(Kind.INSERT, fn, is_kept=self._has_start)
 
     def listen_for_job_update(self, fn: Callable[[Any], Any], /) -> Subscription:
         """Calls `fn` with a job at every start, retry and give-back. As `listen_for_job_insert`."""
-        return self._subscriptions.add(Kind.UPDATE, fn)
+        return self._listen(Kind.UPDATE, fn, is_kept=self._has_start)
 
     def listen_for_job_delete(self, fn: Callable[[Any], Any], /) -> Subscription:
         """Calls `fn` with every job that ends, whatever its outcome. As `listen_for_job_insert`."""
-        return self._subscriptions.add(Kind.DELETE, fn)
+        return self._listen(Kind.DELETE, fn, is_kept=self._has_start)
+
+    def _listen(self, kind: Kind, fn: Callable[[Any], Any], *, is_kept: bool) -> Subscription:
+        self._database.check_process()
+        return self._subscriptions.add(kind, fn, is_kept=is_kept)
 
     def _expecting(self) -> Waiting:
         """What waits for jobs to end; on first use it begins to listen."""
+        self._database.check_process()
         channel = events.ended(self._database.config.schema)
         with self._waiting_lock:
             if self._waiting is None:

@@ -58,6 +58,10 @@ class JobTimeout(QueuerError, TimeoutError):
     """An attempt took longer than its `OnError.timeout`. Raised inside the task."""
 
 
+class WorkerLost(QueuerError):
+    """The job's worker died under it again and again. Its name begins the `error` of such a job; it is never raised."""
+
+
 class JobInterrupted(QueuerError):
     """The worker stops and takes the job back from its task. Raised inside the task."""
 

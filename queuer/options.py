@@ -14,6 +14,7 @@ from queuer.states import RetryBackoff
 #: The longest time that may be asked for, in seconds: far beyond any use, and far below where PostgreSQL's interval
 #: and Python's timedelta overflow.
 LONGEST = 100 * 365 * 86_400.0
+MOST_DAYS = 100 * 365
 
 #: PostgreSQL's `integer`.
 HIGHEST_COUNT = 2**31 - 1
@@ -233,8 +234,8 @@ class MasterSettings:
     worker_delete_after: float = 86_400.0
 
     def __post_init__(self) -> None:
-        if _count("retention_archive", self.retention_archive) < 1:
-            raise ValueError("retention_archive is 0; allowed is a whole number of days, 1 or more")
+        if not 1 <= _count("retention_archive", self.retention_archive) <= MOST_DAYS:
+            raise ValueError(f"retention_archive is {self.retention_archive}; allowed are 1 to {MOST_DAYS} days")
         for name in ("master_poll_interval", "lock_timeout_minutes", "worker_stale_after", "worker_delete_after"):
             if _seconds(name, getattr(self, name)) == 0:
                 raise ValueError(f"{name} is 0; allowed are numbers above it")

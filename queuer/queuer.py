@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from inspect import iscoroutinefunction
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -39,6 +40,8 @@ class Queuer(StaticQueuer):
     Safe to use from several threads and event loops. Not across a fork: make one in each process.
     """
 
+    _has_start = True
+
     def __init__(
         self, name: str, max_concurrency: int, config: DatabaseConfiguration, on_error: OnError | None = None
     ) -> None:
@@ -52,7 +55,7 @@ class Queuer(StaticQueuer):
             listener=self._listener,
             identity=Identity(uuid4(), name, max_concurrency, on_error),
             tasks=self._registry,
-            functions=TaskRegistry(),
+            functions=TaskRegistry(what="next-interval function", adding="add_next_interval_func"),
             asked=self._asked,
         )
         self._supervisor: Supervisor | None = None
@@ -90,9 +93,11 @@ class Queuer(StaticQueuer):
 
     def add_next_interval_func_with_name(self, fn: Callable[[datetime, int], datetime], name: str, /) -> Worker:
         """Registers a next-interval function under a name. Raises like `add_next_interval_func`, and `ValueError`."""
-        return self._add_next_interval_func(fn, name)
+        return self._add_next_interval_func(fn, check_name("the function's name", name))
 
     def _add_next_interval_func(self, fn: object, name: str | None) -> Worker:
+        if iscoroutinefunction(fn):
+            raise TypeError(f"{fn!r} is a coroutine function; allowed is a plain one, which returns a datetime")
         function = self._place.functions.add(fn, name)
         self._make_known(lambda: self._place.functions.remove(function))
         return self.get_worker(self._place.identity.rid)
@@ -146,8 +151,8 @@ class Queuer(StaticQueuer):
             if self._supervisor is not None:
                 raise QueuerError(f"queuer {name!r} runs already; stop() it before another start()")
             supervisor = Supervisor(self._place, master_settings, takes_jobs=takes_jobs)
-            self._subscriptions.start()
             try:
+                self._subscriptions.open()
                 supervisor.start()
             except BaseException:
                 self._subscriptions.stop()
@@ -184,7 +189,7 @@ class Queuer(StaticQueuer):
                 self._stop(limit, cancel_jobs=cancel_jobs)
             finally:
                 self._stopper = None
-        self._tell_stopped()
+                self._tell_stopped()
 
     def _stop(self, timeout: float, *, cancel_jobs: bool) -> None:
         if self._supervisor is not None:
@@ -228,6 +233,10 @@ class Queuer(StaticQueuer):
     def _asked(self, request: WorkerRequest) -> None:
         """Somebody asked this worker to stop. In a thread of its own, since it is the heartbeat's that hears of it."""
         logger.info("queuer %s was asked to %s", self._place.identity.name, request.value)
+        if request is WorkerRequest.STOP:
+            self._hurry()  # should it be stopping gracefully
+        if (supervisor := self._supervisor) is not None and supervisor.state == "stopping":
+            return
         timeout = 0.0 if request is WorkerRequest.STOP else threading.TIMEOUT_MAX
         threading.Thread(target=self.stop, args=[timeout], name="queuer stop").start()
 

@@ -56,6 +56,7 @@ class Subscription:
     kind: Kind
     fn: Callback
     _owner: "Subscriptions"
+    _is_kept: bool
 
     def close(self) -> None:
         """The function is not called any more. Safe twice."""
@@ -65,7 +66,7 @@ class Subscription:
 class Subscriptions:
     """The functions to call, and the thread that calls them, one after the other in the order of the notifications.
 
-    Until `start` they are kept; from then on the server is listened to for those kinds that somebody asked for.
+    Those that are kept are called from `open` on; the server is listened to for those kinds that somebody asked for.
     """
 
     def __init__(self, listener: Listener, schema: str, find: Find) -> None:
@@ -74,69 +75,94 @@ class Subscriptions:
         self._find = find
         self._subscribed: list[Subscription] = []
         self._listening: dict[Kind, Callable[[str | None], None]] = {}
-        self._heard: SimpleQueue[tuple[Kind, str] | None] = SimpleQueue()
+        self._heard: SimpleQueue[tuple[Kind, str] | None] = SimpleQueue()  # the thread's; another has another
+        self._is_open = False
         self._told: dict[int, None] = {}
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
 
-    def add(self, kind: Kind, fn: Callback) -> Subscription:
-        """Calls `fn` with every job from now on, or from `start` on."""
+    def add(self, kind: Kind, fn: Callback, *, is_kept: bool) -> Subscription:
+        """Calls `fn` with every job from now on, or, when it is kept, from `open` on.
+
+        Raises:
+            TypeError: It can't be called.
+            DatabaseUnavailable: The server can't be reached.
+        """
         if not callable(fn):
             raise TypeError(f"{fn!r} can't be called when jobs change; allowed is a function that takes a job")
-        subscription = Subscription(kind, fn, self)
+        subscription = Subscription(kind, fn, self, is_kept)
         with self._lock:
             self._subscribed.append(subscription)
-            if self._thread is not None:
-                self._listen(kind)
+        try:
+            if self._is_open or not is_kept:
+                with self._lock:
+                    self._listen(kind)
+        except BaseException:
+            self.remove(subscription)
+            raise
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
         with self._lock:
             if subscription in self._subscribed:
                 self._subscribed.remove(subscription)
-            if not self._of(subscription.kind) and (heard := self._listening.pop(subscription.kind, None)):
+            if not self._called(subscription.kind) and (heard := self._listening.pop(subscription.kind, None)):
                 self._listener.unlisten(_CHANNELS[subscription.kind](self._schema), heard)
+            thread = self._end_thread() if not self._is_open and not self._listening else None
+        _join(thread)
 
-    def start(self) -> None:
-        """Begins to call. Safe twice."""
+    def open(self) -> None:
+        """Begins to call those that are kept, too. Raises `DatabaseUnavailable`, and then it does not."""
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="queuer subscriptions", daemon=True)
-                self._thread.start()
-            for subscription in list(self._subscribed):
+            for subscription in self._subscribed:
                 self._listen(subscription.kind)
+            self._is_open = True
 
     def stop(self) -> None:
-        """Ends the thread, when it has called for what was heard. The subscriptions are kept for another start."""
+        """Ends the thread, when it has called for what was heard. The subscriptions are kept for another `open`."""
+        if self._listening:
+            self._listener.catch_up()
         with self._lock:
-            thread, self._thread = self._thread, None
+            self._is_open = False
             for kind, heard in self._listening.items():
                 self._listener.unlisten(_CHANNELS[kind](self._schema), heard)
             self._listening.clear()
-        if thread is not None and thread is not threading.current_thread():
+            thread = self._end_thread()
+        _join(thread)
+
+    def _end_thread(self) -> threading.Thread | None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._heard.put(None)
-            thread.join()
+        return thread
 
     def _listen(self, kind: Kind) -> None:
+        if self._thread is None:
+            self._heard = SimpleQueue()
+            self._thread = threading.Thread(
+                target=self._run, args=[self._heard], name="queuer subscriptions", daemon=True
+            )
+            self._thread.start()
         if kind not in self._listening:
+            queue = self._heard
 
             def heard(payload: str | None) -> None:
                 if payload:
-                    self._heard.put((kind, payload))
+                    queue.put((kind, payload))
 
             self._listener.listen(_CHANNELS[kind](self._schema), heard)
             self._listening[kind] = heard
 
-    def _of(self, kind: Kind) -> list[Subscription]:
+    def _called(self, kind: Kind) -> list[Subscription]:
         with self._lock:
-            return [subscription for subscription in self._subscribed if subscription.kind is kind]
+            return [each for each in self._subscribed if each.kind is kind and (self._is_open or not each._is_kept)]  # noqa: SLF001 - its own
 
-    def _run(self) -> None:
+    def _run(self, queue: SimpleQueue[tuple[Kind, str] | None]) -> None:
         with asyncio.Runner() as runner:
-            while (heard := self._heard.get()) is not None:
+            while (heard := queue.get()) is not None:
                 try:
                     for job in self._jobs(*heard):
-                        for subscription in self._of(heard[0]):
+                        for subscription in self._called(heard[0]):
                             _call(subscription, job, runner)
                 except Exception:
                     logger.exception("a notification could not be told")
@@ -165,7 +191,12 @@ def _call(subscription: Subscription, job: Job | JobArchive, runner: asyncio.Run
         answer = subscription.fn(job)
         if inspect.iscoroutine(answer):
             runner.run(answer)
-    except Exception:
+    except BaseException:  # SystemExit and the like end nothing here: there are others to call
         logger.exception(
             "a function that listens for job %s raised; it is called again next time", subscription.kind.value
         )
+
+
+def _join(thread: threading.Thread | None) -> None:
+    if thread is not None and thread is not threading.current_thread():
+        thread.join()

@@ -93,7 +93,7 @@ class Supervisor:
             give_back=self._give_back,
             asked=place.asked,
         )
-        rescuer = Rescuer(self._rescue, lambda: self._heartbeat.heard_for)
+        rescuer = Rescuer(self._rescue, lambda: self._heartbeat.heard_for, brings_settings=settings is not None)
         self._elector = Elector(
             lambda: upkeep.hold_office(place.heart, self._rid, settings), [rescuer.round, self._prune]
         )
@@ -209,6 +209,9 @@ class Supervisor:
             self._heartbeat.wake()
         if payload in (None, upkeep.VACANT):
             self._elector.wake()
+        if payload == upkeep.SETTINGS:
+            self._elector.wake()
+            self._heartbeat.wake()
 
     def _added(self, _payload: str | None) -> None:
         self._claimer.tell()

@@ -86,21 +86,27 @@ def check_executor(executor: object) -> ExecutorName:
     raise ValueError(f"executor is {executor!r}; allowed are {allowed}")
 
 
-def name_of(fn: object) -> str:
+def name_of(fn: object, what: str = "task", adding: str = "add_task") -> str:
     """The name that a callable has by itself. Raises `TypeError` for what can't be a task."""
     if not callable(fn):
-        raise TypeError(f"{fn!r} can't be a task; allowed is a callable")
+        raise TypeError(f"{fn!r} can't be a {what}; allowed is a callable")
     name = getattr(fn, "__name__", None)
     if not isinstance(name, str):
-        raise TypeError(f"{fn!r} has no name of its own; use add_task_with_name(fn, name)")
+        raise TypeError(f"{fn!r} has no name of its own; use {adding}_with_name(fn, name)")
     return name
 
 
 class TaskRegistry:
-    """The tasks of one queuer, on top of those that were declared for all with `@queuer.task`."""
+    """The tasks of one queuer, on top of those that were declared for all with `@queuer.task`.
 
-    def __init__(self, declared: "TaskRegistry | None" = None) -> None:
+    Args:
+        what, adding: What is registered, and the method that does it, in messages.
+    """
+
+    def __init__(self, declared: "TaskRegistry | None" = None, *, what: str = "task", adding: str = "add_task") -> None:
         self._declared = declared
+        self._what = what
+        self._adding = adding
         self._tasks: dict[str, Task] = {}
         self._lock = threading.Lock()
 
@@ -112,16 +118,18 @@ class TaskRegistry:
             ValueError: The name is empty, too long, or not a str; there is no such executor.
             TaskAlreadyRegistered: The name is taken.
         """
-        own_name = name_of(fn) if name is None else None
+        own_name = name_of(fn, self._what, self._adding) if name is None else None
         if not callable(fn):
-            raise TypeError(f"{fn!r} can't be the task {name!r}; allowed is a callable")
-        task = Task(check_name("the task's name", name if own_name is None else own_name), fn, check_executor(executor))
+            raise TypeError(f"{fn!r} can't be the {self._what} {name!r}; allowed is a callable")
+        task = Task(
+            check_name(f"the {self._what}'s name", name if own_name is None else own_name), fn, check_executor(executor)
+        )
         with self._lock:
             taken = self.get(task.name)
             if taken is not None:
                 raise TaskAlreadyRegistered(
-                    f"the task name {task.name!r} is taken by {_described(taken.fn)};"
-                    " add this one with add_task_with_name(fn, another_name)"
+                    f"the {self._what} name {task.name!r} is taken by {_described(taken.fn)};"
+                    f" add this one with {self._adding}_with_name(fn, another_name)"
                 )
             self._tasks[task.name] = task
         return task

@@ -8,6 +8,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from queuer.config import DatabaseConfiguration
 from queuer.errors import ConfigurationError, DatabaseUnavailable
@@ -39,7 +40,22 @@ def create(config: DatabaseConfiguration, *, application_name: str, most: int = 
             worker does without: what fails it does again.
     """
     options = engine_options(config, application_name=application_name, most=most)
-    return create_engine(config.url, **options | {"pool_pre_ping": pings})
+    return create_engine(config.url, poolclass=_Pool, **options | {"pool_pre_ping": pings})
+
+
+class _Pool(QueuePool):
+    """Closes also what another thread had in use while the pool was disposed of, and what that still takes from it."""
+
+    _is_disposed = False
+
+    def dispose(self) -> None:
+        self._is_disposed = True
+        super().dispose()
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        super()._do_return_conn(record)
+        if self._is_disposed:
+            super().dispose()
 
 
 def engine_options(config: DatabaseConfiguration, *, application_name: str, most: int = 10) -> dict[str, Any]:

@@ -68,6 +68,17 @@ class Listener:
         if unused is not None:
             unused.close()
 
+    def catch_up(self, timeout: float = 1.0) -> None:
+        """Returns when what was committed before has been heard, if the server can be reached just now."""
+        with self._state:
+            ear = self._ear
+            if ear is None or not ear.listening:
+                return
+            ear.to_catch_up += 1
+            goal = ear.to_catch_up
+            ear.press()
+            self._state.wait_for(lambda: ear.caught_up >= goal or ear.is_closed or not ear.listening, timeout)
+
     def close(self) -> None:
         """Ends the thread and its connection, and forgets who listens. `listen` starts them again."""
         with self._state:
@@ -108,6 +119,8 @@ class _Ear:
         #: What the server listens to. Changes are told by the condition.
         self.listening: set[Channel] = set()
         self.trouble: Exception | None = None
+        #: How often it was asked to catch up, and what of that is done.
+        self.to_catch_up = self.caught_up = 0
         self._closed = threading.Event()
         self._doorbell, self._button = socket.socketpair()
         self._button.setblocking(False)  # noqa: FBT003 - the library
@@ -161,10 +174,16 @@ class _Ear:
             selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.register(self._doorbell, selectors.EVENT_READ)
             while not self._closed.is_set():
+                to_catch_up = self.to_catch_up
                 self._follow(connection)
+                if to_catch_up > self.caught_up:
+                    connection.execute("SELECT 1")  # before its answer comes what was notified before
                 # Before waiting: what came while `_follow` talked to the server has been read from the socket already.
                 for notification in connection.notifies(timeout=0):
                     self._tell(notification.channel, notification.payload)
+                with self._state:
+                    self.caught_up = to_catch_up
+                    self._state.notify_all()
                 if any(key.fileobj is self._doorbell for key, _ in selector.select()):
                     self._doorbell.recv(4096)
 

@@ -8,6 +8,9 @@ from queuer.worker.loop import Loop
 
 logger = logging.getLogger(__name__)
 
+#: How often the office is kept, at least, in the time after which a silent holder loses it.
+KEPT = 4
+
 #: Something to do in every round, with the settings in force.
 Duty = Callable[[MasterSettings], None]
 
@@ -36,7 +39,8 @@ class Elector:
             logger.info("this worker is the master now")
         if self._is_master:
             self._do(settings)
-        return settings.master_poll_interval
+        # Often enough to keep the office, and to find it vacant soon after its holder has died.
+        return min(settings.master_poll_interval, settings.lock_timeout_minutes * 60 / KEPT)
 
     def _do(self, settings: MasterSettings) -> None:
         failed: Exception | None = None

@@ -109,6 +109,13 @@ def connections(database: Database) -> Sequence[Connection]:
     return database.run_single(workers.connections)
 
 
+def searched(text: object) -> str:
+    """Takes a text to search for. Raises `ValueError` for anything else."""
+    if not isinstance(text, str) or "\0" in text or any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise ValueError(f"the text to search for is {text!r}; allowed is a str without NUL or lone surrogates")
+    return text
+
+
 def live(
     last_id: int, entries: int, status: JobStatus | str | None = None, text: str | None = None, **more: UUID
 ) -> Page:
@@ -135,8 +142,6 @@ def _page(
         raise ValueError(f"last_id is {last_id!r}; allowed is the id of a job or worker, or 0 to begin with the newest")
     if isinstance(entries, bool) or not isinstance(entries, int) or not 1 <= entries <= MOST_ENTRIES:
         raise ValueError(f"entries is {entries!r}; allowed are 1 to {MOST_ENTRIES}")
-    if text is not None and (not isinstance(text, str) or "\0" in text):
-        raise ValueError(f"the text to search for is {text!r}; allowed is a str without NUL")
     if status is not None and status not in list(allowed):
         raise ValueError(f"status is {status!r}; allowed are {', '.join(repr(s.value) for s in allowed)}, or None")
     return Page(last_id, entries, JobStatus(status) if status is not None else None, text=text, **more)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from queuer.context import current_rid
 from queuer.database.database import Database
 from queuer.errors import JobNotFound, WorkerNotFound
 from queuer.models import Job, JobArchive
@@ -16,15 +17,18 @@ if TYPE_CHECKING:
 
 def cancel(session: "Session", rid: UUID) -> Job | JobArchive:
     """Cancels a job: at once if it waits; if it runs, its worker interrupts it. Raises `JobNotFound`."""
-    waited = steering.cancel_waiting(session, rid)
-    if not waited and steering.ask_to_cancel(session, rid) is not None:
-        return jobs.get(session, rid)
-    ended = archive.find(session, [rid])
-    if not ended:
-        raise JobNotFound(f"there is no job {rid} that could be cancelled")
-    if not waited:
-        raise JobNotFound(f"job {rid} has ended, {ended[0].status.value}; it can't be cancelled any more")
-    return ended[0]
+    while True:
+        waited = steering.cancel_waiting(session, rid)
+        if not waited and steering.ask_to_cancel(session, rid) is not None:
+            return jobs.get(session, rid)
+        ended = archive.find(session, [rid])
+        if waited:
+            return ended[0]
+        if ended:
+            raise JobNotFound(f"job {rid} has ended, {ended[0].status.value}; it can't be cancelled any more")
+        if jobs.find(session, rid) is None and not archive.find(session, [rid]):
+            raise JobNotFound(f"there is no job {rid} that could be cancelled")
+        # It has begun to run, or to wait, between the looks: again.
 
 
 def cancel_all_of(database: Database, wanted: Page) -> list[Job | JobArchive]:
@@ -49,7 +53,7 @@ def readd(database: Database, rid: UUID) -> Job:
         if not found:
             raise JobNotFound(f"there is no ended job {rid}; only what is in the archive can be added again")
         ended = found[0]
-        again = NewJob(uuid4(), ended.task_name, ended.parameters, ended.parameters_keyed, ended.options)
+        again = NewJob(uuid4(), ended.task_name, ended.parameters, ended.parameters_keyed, ended.options, current_rid())
         return jobs.insert_one(session, again)
 
     return database.run(work)

@@ -1,17 +1,23 @@
 """The master's office and duties."""
 
 import logging
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from queuer.database.database import Database, Work
 from queuer.models import Master
 from queuer.options import MasterSettings
-from queuer.repositories import leases, upkeep
+from queuer.repositories import leases, steering, upkeep
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 logger = logging.getLogger(__name__)
 
 #: What the steering channel carries when the office has become vacant.
 VACANT = leases.VACANT
+#: What it carries when other settings are in force.
+SETTINGS = leases.SETTINGS
 
 
 def hold_office(database: Database, worker_rid: UUID, settings: MasterSettings | None) -> tuple[bool, MasterSettings]:
@@ -35,10 +41,17 @@ def rescue(database: Database, stale_after: float) -> None:
     """Calls silent workers dead, and takes their jobs back from them."""
     for rid in database.run_single(lambda session: upkeep.mark_silent(session, stale_after)):
         logger.warning("worker %s has been silent for over %g s; its jobs are taken back", rid, stale_after)
-    if taken := _repeat(database, lambda session: len(upkeep.requeue_orphans(session)), upkeep.BATCH):
+    if taken := _repeat(database, _requeue, upkeep.BATCH):
         logger.warning("%d jobs of dead workers are queued again", taken)
     if failed := _repeat(database, lambda session: len(upkeep.fail_orphans(session)), upkeep.BATCH):
         logger.error("%d jobs failed, because workers died under them again and again", failed)
+
+
+def _requeue(session: "Session") -> int:
+    taken = upkeep.requeue_orphans(session)
+    if taken:
+        steering.end_cancelled(session, taken)
+    return len(taken)
 
 
 def prune(database: Database, settings: MasterSettings) -> None:

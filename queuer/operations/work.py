@@ -5,7 +5,7 @@ from uuid import UUID
 
 from queuer.database.database import Database
 from queuer.operations.presence import Abilities
-from queuer.repositories import claims
+from queuer.repositories import claims, steering
 from queuer.values import ClaimedJob
 
 
@@ -22,5 +22,8 @@ def seconds_until_due(database: Database, can: Abilities) -> float | None:
 
 
 def give_back(database: Database, worker_rid: UUID, ids: Collection[int] | None = None) -> set[int]:
-    """Queues again what the worker runs, all of it or these jobs, and returns the ids."""
-    return database.run_single(lambda session: claims.give_back(session, worker_rid, ids))
+    """Queues again what the worker runs, all of it or these jobs; those that were cancelled end. Returns the ids."""
+    given = database.run_single(lambda session: claims.give_back(session, worker_rid, ids))
+    if given:
+        database.run_single(lambda session: steering.end_cancelled(session, given))
+    return given

@@ -16,6 +16,8 @@ _MINUTE = literal_column("interval '1 minute'", Interval)
 
 #: What the steering channel carries when the office has become vacant.
 VACANT = "master"
+#: What it carries when other settings are in force.
+SETTINGS = "settings"
 
 
 def hold(session: Session, worker_rid: UUID, settings: MasterSettings | None) -> Master | None:
@@ -38,7 +40,11 @@ def hold(session: Session, worker_rid: UUID, settings: MasterSettings | None) ->
         )
         .returning(Master)
     )
-    return session.scalars(held).one_or_none()
+    before = settings_of(current(session)) if settings else None
+    office = session.scalars(held.execution_options(populate_existing=True)).one_or_none()
+    if office is not None and settings != before:
+        tell(session, events.steering, SETTINGS)  # else workers would beat as rarely as before
+    return office
 
 
 def release(session: Session, worker_rid: UUID) -> bool:

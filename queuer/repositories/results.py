@@ -24,6 +24,7 @@ from sqlalchemy import (
     delete,
     func,
     literal_column,
+    null,
     select,
     update,
 )
@@ -80,7 +81,7 @@ def _archive_statement() -> Any:
         "failures": _FAILURES,
         # cancelled counts, also when the task had ended before it could be interrupted
         "status": case((_IS_CANCELLED, JobStatus.CANCELLED.value), else_=_OUTCOME.c.verdict),
-        "results": cast(_OUTCOME.c.results, JSONB),
+        "results": case((_IS_CANCELLED, null()), else_=cast(_OUTCOME.c.results, JSONB)),
         "error": func.coalesce(_OUTCOME.c.error, case((_IS_CANCELLED, "JobCancelled: cancelled as it ended"))),
         "series_error": _OUTCOME.c.series_error,
         "ended_at": _ENDED_AT,

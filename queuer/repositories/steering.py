@@ -1,8 +1,9 @@
 """Interfering with jobs and workers from outside: cancelling, adding again, deleting, asking a worker to stop."""
 
+from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from queuer import events
@@ -21,10 +22,29 @@ _MOVED = moved_to_archive(
 )
 _CANCEL_WAITING = select(ids_of(_MOVED), naming(_MOVED, _MOVED.c.rid, "ended"))
 
+_ENDED = moved_to_archive(
+    delete(Job)
+    .where(Job.id == any_(bindparam("ids", type_=ARRAY(BigInteger))), or_(IS_QUEUED, IS_SCHEDULED))
+    .where(Job.cancel_requested_at.is_not(None)),
+    {
+        "status": literal(JobStatus.CANCELLED.value),
+        "error": literal("JobCancelled: the job was cancelled while it ran, and its worker was lost or stopped"),
+    },
+)
+_END_CANCELLED = select(ids_of(_ENDED), naming(_ENDED, _ENDED.c.rid, "ended"))
+
 
 def cancel_waiting(session: Session, rid: UUID) -> bool:
     """Moves a job that does not run into the archive, CANCELLED. Tells whether there was one."""
     return bool(session.scalar(_CANCEL_WAITING, {"rid": rid, **bound(session, ended=events.ended)}))
+
+
+def end_cancelled(session: Session, ids: Collection[int]) -> set[int]:
+    """Moves those of the jobs into the archive that were cancelled while they ran and wait again since.
+
+    Who would have to claim them to see to it may never come. Returns their ids.
+    """
+    return set(session.scalar(_END_CANCELLED, {"ids": list(ids), **bound(session, ended=events.ended)}) or ())
 
 
 def ask_to_cancel(session: Session, rid: UUID) -> UUID | None:

@@ -43,7 +43,7 @@ class Heartbeat:
         self._held = held
         self._give_back = give_back
         self._asked = asked
-        self._unknown: set[tuple[int, int]] = set()
+        self._unknown: dict[tuple[int, int], float] = {}  # since when
         self._last_heard_at = monotonic()
         self._gap_ended_at = float("-inf")
         self._loop = Loop("heartbeat", self._step)
@@ -63,12 +63,13 @@ class Heartbeat:
         if now - self._last_heard_at > learned.worker_stale_after / 2:
             self._gap_ended_at = now
         self._last_heard_at = now
-        self._compare()
-        if learned.asked_to is not None:
+        if learned.asked_to is not None:  # first of all: to have told us is noted, and is not told again
             self._asked(learned.asked_to)
-        return learned.worker_stale_after / BEATS
+        interval = learned.worker_stale_after / BEATS
+        self._compare(now - interval / 2)
+        return interval
 
-    def _compare(self) -> None:
+    def _compare(self, long_ago: float) -> None:
         before = self._runner.running()  # before asking: what is claimed meanwhile is not lost
         held = {(job.id, job.attempt): job for job in self._held()}
         for attempt in before:
@@ -78,10 +79,11 @@ class Heartbeat:
             elif job.is_cancelled:
                 self._runner.interrupt(JobCancelled("the job was cancelled while it ran"), [attempt])
         known = {attempt.key for attempt in self._runner.running()} | self._reporter.keys()
-        unknown = held.keys() - known
-        # One that was claimed a moment ago is not known yet; one that is unknown twice was claimed by a statement
-        # whose answer was lost.
-        if lost := unknown & self._unknown:
+        now = monotonic()
+        unknown = {key: self._unknown.get(key, now) for key in held.keys() - known}
+        # One that was claimed a moment ago is not known yet; one that still is not at the next beat was claimed by a
+        # statement whose answer was lost. Beats for which somebody woke us may follow each other at once.
+        if lost := [key for key, since in unknown.items() if since <= long_ago]:
             logger.warning("giving back %d jobs that this worker holds without running them", len(lost))
             self._give_back([id for id, _ in lost])
-        self._unknown = unknown - lost
+        self._unknown = {key: since for key, since in unknown.items() if key not in lost}

@@ -9,8 +9,8 @@ from typing import Any
 
 from queuer.occurrences import next_occurrence
 from queuer.options import Options, Schedule
-from queuer.payload import readable
 from queuer.values import Outcome, Verdict
+from queuer.worker.attempt import describe
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +49,11 @@ class Planner:
         now = claimed_at + timedelta(seconds=outcome.elapsed)
         try:
             return replace(outcome, next_run_at=self._next(schedule, planned_at, job.schedule_count, now))
-        except SeriesEnded as error:
-            logger.error("the series of job %s, task %r, ends: %s", job.rid, job.task_name, error)  # noqa: TRY400
-            return replace(outcome, series_error=readable(str(error)))
+        except Exception as error:  # noqa: BLE001 - the run's own outcome stands, whatever the function does
+            said = describe(error, None)
+            reason = said.message if isinstance(error, SeriesEnded) else said.error
+            logger.error("the series of job %s, task %r, ends: %s", job.rid, job.task_name, reason)  # noqa: TRY400
+            return replace(outcome, series_error=reason)
 
     def _next(self, schedule: Schedule, planned_at: datetime, count: int, now: datetime) -> datetime | None:
         try:
@@ -77,9 +79,21 @@ class Planner:
         try:
             answer = fn(planned_at, count)
         except BaseException as error:
-            raise SeriesEnded(f"the next-interval function {name!r} raised {type(error).__name__}: {error}") from error
-        if not isinstance(answer, datetime) or answer.astimezone(UTC) <= planned_at:
+            raise SeriesEnded(f"the next-interval function {name!r} raised {describe(error, None).error}") from error
+        try:
+            instant = answer.astimezone(UTC) if isinstance(answer, datetime) else None
+        except (ValueError, OverflowError):  # at the ends of the calendar
+            instant = None
+        if instant is None or instant <= planned_at:
             raise SeriesEnded(
-                f"the next-interval function {name!r} returned {answer!r}; allowed is a datetime after {planned_at}"
+                f"the next-interval function {name!r} returned {_shown(answer)}; allowed is a datetime after"
+                f" {planned_at}"
             )
-        return answer.astimezone(UTC)
+        return instant
+
+
+def _shown(answer: object) -> str:
+    try:
+        return repr(answer)[:200]
+    except Exception as error:  # noqa: BLE001 - it may do anything
+        return f"a {type(answer).__name__} that can't be shown ({type(error).__name__})"
