@@ -17,6 +17,7 @@ from queuer.context import in_child_process
 from queuer.database import engines, migrate
 from queuer.database.database import Database
 from queuer.database.listener import Listener
+from queuer.errors import DatabaseUnavailable
 from queuer.models import Job, JobArchive, Master, Worker
 from queuer.operations import enqueue, inspect, steer, upkeep
 from queuer.operations.enqueue import BatchJob
@@ -24,7 +25,7 @@ from queuer.options import Options, check_name
 from queuer.states import JobStatus, WorkerRequest
 from queuer.subscriptions import Kind, Subscription, Subscriptions
 from queuer.tasks import ExecutorName, Task, TaskRegistry, declared, register_with
-from queuer.values import Connection, Page
+from queuer.values import Connection, NewJob, Page
 from queuer.waiting import Waiting
 
 P = ParamSpec("P")
@@ -116,10 +117,11 @@ class StaticQueuer:
         Raises:
             TaskNotRegistered: A callable that is not registered here.
             InvalidParameters: The arguments do not fit the signature, or JSON can't hold them. A `TypeError`.
-            DatabaseUnavailable: The server can't be reached.
+            DatabaseUnavailable: The server can't be reached. When a connection breaks, the job is added once more under
+                the same rid: there is never a second one.
         """
         job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
-        return self._database.run_single(enqueue.adding(job))
+        return self._add(job)
 
     @overload
     def add_job_with_options(
@@ -134,7 +136,7 @@ class StaticQueuer:
     ) -> Job:
         """Adds a job with error handling, a schedule or metadata of its own. Raises like `add_job`."""
         job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
-        return self._database.run_single(enqueue.adding(job))
+        return self._add(job)
 
     def add_jobs(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
         """Adds many jobs by COPY: all of them, or none when one is refused. Takes a generator as it comes.
@@ -152,18 +154,30 @@ class StaticQueuer:
     async def add_job_async(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
         """`add_job` for a coroutine."""
         job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
-        return await self._database.run_single_async(enqueue.adding(job))
+        return await self._add_async(job)
 
     async def add_job_with_options_async(
         self, options: Options | None, task: Any, /, *parameters: Any, **parameters_keyed: Any
     ) -> Job:
         """`add_job_with_options` for a coroutine."""
         job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
-        return await self._database.run_single_async(enqueue.adding(job))
+        return await self._add_async(job)
 
     async def add_jobs_async(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
         """`add_jobs` for a coroutine."""
         return await self._database.run_single_async(enqueue.adding_batch(self._registry, batch_jobs))
+
+    def _add(self, job: NewJob) -> Job:
+        try:
+            return self._database.run_single(enqueue.adding(job))
+        except DatabaseUnavailable:  # perhaps it was added, and the answer is what was lost
+            return self._database.run(enqueue.adding_again(job))
+
+    async def _add_async(self, job: NewJob) -> Job:
+        try:
+            return await self._database.run_single_async(enqueue.adding(job))
+        except DatabaseUnavailable:
+            return await self._database.run_async(enqueue.adding_again(job))
 
     # -- Finding
 

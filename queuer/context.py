@@ -1,7 +1,7 @@
 """`current_job()`: which job the code at hand runs for. A context variable, so it holds in threads and coroutines."""
 
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +19,29 @@ class CurrentJob:
     task_name: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    def raise_if_cancelled(self) -> None:
+        """For a task that drops exceptions, or works where none can reach it: a place where it may be interrupted.
+
+        Not needed where the task does nothing unusual. In a child process it does nothing: there SIGTERM comes.
+
+        Raises:
+            JobCancelled: The job was cancelled.
+            JobTimeout: Its time is up.
+            JobInterrupted: The worker stops.
+        """
+        reason = _interrupted.get()()
+        if reason is not None:
+            raise reason
+
 
 _current: ContextVar[CurrentJob | None] = ContextVar("queuer_current_job", default=None)
+
+
+def _never() -> None:
+    return None
+
+
+_interrupted: ContextVar[Callable[[], Exception | None]] = ContextVar("queuer_interrupted", default=_never)
 
 
 def current_job() -> CurrentJob:
@@ -50,6 +71,11 @@ def in_child_process() -> bool:
     return multiprocessing.current_process().name == CHILD_NAME
 
 
-def enter_job(job: CurrentJob | None) -> None:
-    """Makes `job` the current one of this thread or coroutine; None leaves it."""
+def enter_job(job: CurrentJob | None, interrupted: Callable[[], Exception | None] = _never) -> None:
+    """Makes `job` the current one of this thread or coroutine; None leaves it.
+
+    Args:
+        interrupted: What the job was interrupted with, if it was.
+    """
     _current.set(job)
+    _interrupted.set(interrupted)

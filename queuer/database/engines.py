@@ -89,12 +89,17 @@ def translated(config: DatabaseConfiguration) -> Iterator[None]:
 
 
 def unavailable(config: DatabaseConfiguration, reason: BaseException) -> DatabaseUnavailable:
-    first_line = str(reason).strip().partition("\n")[0]
     return DatabaseUnavailable(
         f"can't use PostgreSQL at host {config.host}, port {config.port}, database {config.database!r}"
-        f" as {config.username!r}: {first_line}; check that the server runs, and the QUEUER_DB_* variables or the"
+        f" as {config.username!r}: {first_line(reason)}; check that the server runs, and the QUEUER_DB_* variables or the"
         " DatabaseConfiguration"
     )
+
+
+def first_line(error: BaseException) -> str:
+    """What the driver says, without the details that follow."""
+    said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return str(said).strip().partition("\n")[0]
 
 
 def _is_unavailable(error: DBAPIError) -> bool:

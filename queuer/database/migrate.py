@@ -18,7 +18,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
 from queuer.config import DatabaseConfiguration
-from queuer.database.engines import check_server, translated
+from queuer.database.engines import check_server, first_line, translated
 from queuer.errors import ConfigurationError, SchemaTooNew
 from queuer.models import Base
 from queuer.repositories.timescale import functions_of
@@ -61,10 +61,15 @@ def _permitted(config: DatabaseConfiguration) -> Iterator[None]:
     try:
         yield
     except ProgrammingError as error:
+        if isinstance(error.orig, psycopg.errors.DuplicateTable):
+            raise ConfigurationError(
+                f"the schema {config.schema!r} has tables of another application, or of queuerPy:"
+                f" {first_line(error)}; give the queue a schema of its own with QUEUER_DB_SCHEMA or DatabaseConfiguration(schema=…)"
+            ) from error
         if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
             raise
         raise ConfigurationError(
-            f"user {config.username!r} may not make the queue's tables in the schema {config.schema!r}: {error.orig};"
+            f"user {config.username!r} may not make the queue's tables in the schema {config.schema!r}: {first_line(error)};"
             f' grant it CREATE ON SCHEMA "{config.schema}", or let its owner run `alembic upgrade head`'
         ) from error
 

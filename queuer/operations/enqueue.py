@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from queuer.context import current_rid
@@ -10,9 +10,12 @@ from queuer.database.database import Work
 from queuer.models import Job
 from queuer.options import Options
 from queuer.payload import check, json_value
-from queuer.repositories import jobs
+from queuer.repositories import archive, jobs
 from queuer.tasks import TaskRegistry
 from queuer.values import NewJob
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,24 @@ def prepare(
 def adding(job: NewJob) -> Work[Job]:
     """The work of adding one job: one statement."""
     return lambda session: jobs.insert_one(session, job)
+
+
+def adding_again(job: NewJob) -> Work[Job]:
+    """The work of adding a job when nobody knows whether that was done: there is one such job afterwards, never two.
+
+    Should it have been done, and the job have ended since, what is returned is that `JobArchive`.
+    """
+
+    def work(session: "Session") -> Job:
+        inserted = jobs.insert_unless_there(session, job)  # waits for the first try, should that still be under way
+        ended = archive.find(session, [job.rid])
+        if inserted is not None and not ended:
+            return inserted
+        if inserted is not None:
+            jobs.delete(session, job.rid)
+        return cast("Job", ended[0]) if ended else jobs.get(session, job.rid)
+
+    return work
 
 
 def adding_batch(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Work[list[UUID]]:

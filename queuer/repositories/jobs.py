@@ -8,7 +8,9 @@ from uuid import UUID
 
 from psycopg import AsyncConnection, Connection, sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, DateTime, bindparam, column, func, insert, literal, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, DateTime, bindparam, column, func, literal, select
+from sqlalchemy import delete as sql_delete
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
@@ -27,7 +29,22 @@ _COPIED_TYPES = ("uuid", "text", "text", "jsonb", "jsonb", "jsonb", "uuid", "uui
 
 def insert_one(session: Session, job: NewJob) -> Job:
     """Inserts a job, and returns it as the database has it, detached from the session."""
-    values = {
+    inserted = session.scalars(insert(Job).values(**_values(job)).returning(Job)).one()
+    session.expunge(inserted)  # else a later change to it would be written at the caller's commit
+    return inserted
+
+
+def insert_unless_there(session: Session, job: NewJob) -> Job | None:
+    """Like `insert_one`, but does nothing when there is a live job with this rid already."""
+    adding = insert(Job).values(**_values(job)).on_conflict_do_nothing(index_elements=["rid"])
+    inserted = session.scalars(adding.returning(Job)).one_or_none()
+    if inserted is not None:
+        session.expunge(inserted)
+    return inserted
+
+
+def _values(job: NewJob) -> dict[str, Any]:
+    return {
         "rid": job.rid,
         "status": job.status,
         "task_name": job.task_name,
@@ -39,9 +56,11 @@ def insert_one(session: Session, job: NewJob) -> Job:
         "scheduled_at": job.scheduled_at,
         "occurrence_at": job.scheduled_at,
     }
-    inserted = session.scalars(insert(Job).values(**values).returning(Job)).one()
-    session.expunge(inserted)  # else a later change to it would be written at the caller's commit
-    return inserted
+
+
+def delete(session: Session, rid: UUID) -> None:
+    """Deletes a live job as if it had never been added."""
+    session.execute(sql_delete(Job).where(Job.rid == rid))
 
 
 def insert_next_runs(session: Session, next_runs: Mapping[int, datetime]) -> None:

@@ -95,7 +95,7 @@ def call(attempt: Attempt) -> Outcome | None:
 def _run_task(attempt: Attempt) -> Any:
     this_thread = threading.get_ident()
     attempt.enter(lambda reason: _raise_in(this_thread, type(reason)))
-    enter_job(attempt.context)
+    enter_job(attempt.context, lambda: attempt.interrupted_by)
     parameters, parameters_keyed = attempt.task.read(attempt.parameters, attempt.parameters_keyed)
     return attempt.task.fn(*parameters, **parameters_keyed)
 
@@ -155,7 +155,7 @@ class LoopExecutor:
         value, error = None, None
         try:
             attempt.enter(_canceller())
-            enter_job(attempt.context)
+            enter_job(attempt.context, lambda: attempt.interrupted_by)
             parameters, parameters_keyed = attempt.task.read(attempt.parameters, attempt.parameters_keyed)
             value = await attempt.task.fn(*parameters, **parameters_keyed)
         except BaseException as raised:  # noqa: BLE001 - also what would end the loop, and our own cancelling

@@ -1,5 +1,6 @@
 """The contract's "Adding jobs", on the public API alone."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -141,3 +142,24 @@ def test_any_language_adds_a_job_with_a_plain_insert_and_workers_wake(q: Queuer,
         ended = q.wait_for_job_finished(rid, timeout_seconds=4)  # sooner than the claimer would poll
     assert ended is not None
     assert ended.result == "hello you"
+
+
+BREAK_ONCE = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION break_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('tries') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER break_once AFTER INSERT ON job FOR EACH STATEMENT EXECUTE FUNCTION break_once();
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_connection_that_breaks_while_a_job_is_added_costs_no_job_and_makes_no_second(
+    q: Queuer, engine: Engine, kind: str
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(BREAK_ONCE)
+    job = q.add_job("task", 1) if kind == "sync" else asyncio.run(q.add_job_async("task", 1))
+    assert [found.rid for found in q.get_jobs()] == [job.rid]
+    q.stop()

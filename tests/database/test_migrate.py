@@ -168,3 +168,24 @@ def test_an_unreachable_server_is_said_with_its_address_and_without_the_password
 def test_a_database_that_does_not_exist_is_unavailable(config: DatabaseConfiguration) -> None:
     with pytest.raises(DatabaseUnavailable, match="database 'nowhere'.*does not exist"):
         new_queuer_with_db("test", 1, "", replace(config, database="nowhere"))
+
+
+def test_a_schema_with_tables_of_another_is_refused(empty_engine: Engine, empty_config: DatabaseConfiguration) -> None:
+    with empty_engine.begin() as connection:
+        connection.execute(text("CREATE TABLE job (id int)"))
+    with pytest.raises(ConfigurationError, match="schema 'public' has tables of another application.*QUEUER_DB_SCHEMA"):
+        new_queuer_with_db("test", 1, "", empty_config)
+
+
+def test_a_user_who_may_not_create_tables_is_told_what_to_grant(
+    empty_engine: Engine, empty_config: DatabaseConfiguration
+) -> None:
+    role = f"queuer_{empty_config.database}"
+    with empty_engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'with space'"))
+    try:
+        with pytest.raises(ConfigurationError, match=f"user '{role}' may not make the queue's tables.*grant it CREATE"):
+            new_queuer_with_db("test", 1, "", replace(empty_config, username=role, password="with space"))
+    finally:
+        with empty_engine.begin() as connection:
+            connection.execute(text(f"DROP ROLE {role}"))

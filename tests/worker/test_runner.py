@@ -376,3 +376,29 @@ def test_json_that_python_can_not_read_fails_its_job_alone(bench: Bench, text: s
     bench.runner.run([claimed("add", 1)._replace(parameters=text), claimed("add", 1)])
     assert {bench.outcome().verdict for _ in range(2)} == {Verdict.FAILED, Verdict.SUCCEEDED}
     assert bench.runner.wait_idle(1)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_task_may_ask_whether_it_was_interrupted(bench: Bench, kind: str) -> None:
+    entered = threading.Event()
+
+    def task() -> None:
+        current_job().raise_if_cancelled()
+        entered.set()
+        while True:
+            with contextlib.suppress(JobCancelled):
+                entered.wait(0)
+            current_job().raise_if_cancelled()
+
+    async def task_async() -> None:
+        current_job().raise_if_cancelled()
+        entered.set()
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+            current_job().raise_if_cancelled()
+
+    bench.run(task if kind == "sync" else task_async)
+    entered.wait(5)
+    bench.runner.interrupt(JobCancelled("enough"))
+    assert bench.outcome().verdict is Verdict.CANCELLED

@@ -1,0 +1,34 @@
+import pytest
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+from support.jobs import FIRST, new_job, succeeded
+
+from queuer import Job, JobArchive
+from queuer.database.database import Database
+from queuer.operations.enqueue import adding, adding_again
+from queuer.repositories import results
+from queuer.repositories.claims import claim
+
+
+def counts(engine: Engine) -> tuple[int, int]:
+    with Session(engine) as session:
+        live, ended = (session.scalar(select(func.count()).select_from(kind)) or 0 for kind in (Job, JobArchive))
+    return live, ended
+
+
+@pytest.mark.parametrize("was_done", [False, True])
+def test_adding_again_adds_what_is_not_there(database: Database, engine: Engine, was_done: bool) -> None:
+    job = new_job("task", 1)
+    if was_done:
+        database.run(adding(job))
+    assert database.run(adding_again(job)).rid == job.rid
+    assert counts(engine) == (1, 0)
+
+
+def test_adding_again_adds_nothing_when_the_job_has_ended_already(database: Database, engine: Engine) -> None:
+    job = new_job("task", 1)
+    database.run(adding(job))
+    (claimed,) = database.run(lambda session: claim(session, FIRST, ["task"], limit=1))
+    database.run(lambda session: results.archive(session, FIRST, [succeeded(claimed)]))
+    assert isinstance(database.run(adding_again(job)), JobArchive)
+    assert counts(engine) == (0, 1)
