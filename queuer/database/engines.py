@@ -91,8 +91,8 @@ def translated(config: DatabaseConfiguration) -> Iterator[None]:
 def unavailable(config: DatabaseConfiguration, reason: BaseException) -> DatabaseUnavailable:
     return DatabaseUnavailable(
         f"can't use PostgreSQL at host {config.host}, port {config.port}, database {config.database!r}"
-        f" as {config.username!r}: {first_line(reason)}; check that the server runs, and the QUEUER_DB_* variables or the"
-        " DatabaseConfiguration"
+        f" as {config.username!r}: {first_line(reason)}; check that the server runs, and the QUEUER_DB_*"
+        " variables or the DatabaseConfiguration"
     )
 
 

@@ -64,13 +64,14 @@ def _permitted(config: DatabaseConfiguration) -> Iterator[None]:
         if isinstance(error.orig, psycopg.errors.DuplicateTable):
             raise ConfigurationError(
                 f"the schema {config.schema!r} has tables of another application, or of queuerPy:"
-                f" {first_line(error)}; give the queue a schema of its own with QUEUER_DB_SCHEMA or DatabaseConfiguration(schema=…)"
+                f" {first_line(error)}; give the queue a schema of its own with QUEUER_DB_SCHEMA or"
+                " DatabaseConfiguration(schema=…)"
             ) from error
         if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
             raise
         raise ConfigurationError(
-            f"user {config.username!r} may not make the queue's tables in the schema {config.schema!r}: {first_line(error)};"
-            f' grant it CREATE ON SCHEMA "{config.schema}", or let its owner run `alembic upgrade head`'
+            f"user {config.username!r} may not make the queue's tables in the schema {config.schema!r}:"
+            f' {first_line(error)}; grant it CREATE ON SCHEMA "{config.schema}", or let its owner run `alembic upgrade head`'
         ) from error
 
 
