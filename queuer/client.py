@@ -264,8 +264,11 @@ class StaticQueuer:
         def look() -> JobArchive | None:
             return self._database.run_single(lambda session: inspect.ended_or_none_yet(session, job_rid))
 
-        with self._expecting().expect(job_rid) as news:
-            ended = look() or news(timeout) or look()  # the last look costs little, and trusts no notification
+        waiting = self._expecting()
+        with waiting.expect(job_rid) as news:
+            ended = look() or news(timeout)
+            if ended is None and not waiting.is_stopped:
+                ended = look()  # it costs little, and trusts no notification
         return ended and self._read_result(ended)
 
     async def wait_for_job_finished_async(self, rid: UUID | str, timeout_seconds: float = 30.0) -> JobArchive | None:
@@ -277,7 +280,9 @@ class StaticQueuer:
 
         waiting = await asyncio.to_thread(self._expecting)
         with waiting.expect_async(job_rid) as news:
-            ended = await look() or await news(timeout) or await look()
+            ended = await look() or await news(timeout)
+            if ended is None and not waiting.is_stopped:
+                ended = await look()
         return ended and self._read_result(ended)
 
     def wait_for_job_added(self, timeout_seconds: float = 30.0) -> Job | JobArchive | None:

@@ -29,11 +29,14 @@ class Waiting:
         self._lock = threading.Lock()
         self._loop = Loop("waiting", self._look_up)
         self.start = self._loop.start
+        #: Whether nobody waits any longer.
+        self.is_stopped = False
 
     def stop(self) -> None:
         """Ends the thread. Nobody waits any longer."""
         self._loop.stop()
         with self._lock:
+            self.is_stopped = True
             for deliver in [each for waiters in self._waiters.values() for each in waiters]:
                 deliver(None)
 

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
 
 import psycopg
 from sqlalchemy import event
@@ -18,31 +17,52 @@ class AsyncEngines:
 
     def __init__(self, config: DatabaseConfiguration) -> None:
         self._config = config
-        self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
-        self._connections: WeakSet[psycopg.AsyncConnection] = WeakSet()
+        self._engines: dict[asyncio.AbstractEventLoop, _LoopsEngine] = {}
         self._lock = threading.Lock()
 
     def of_running_loop(self) -> AsyncEngine:
         """The engine of the loop that runs here."""
         loop = asyncio.get_running_loop()
         with self._lock:
-            engine = self._engines.get(loop)
-            if engine is None:
-                engine = create_async_engine(
-                    self._config.url, **engine_options(self._config, application_name="queuer async")
-                )
-                event.listen(engine.sync_engine, "connect", self._remember)
-                self._engines[loop] = engine
-            return engine
+            found = self._engines.get(loop)
+            if found is None:
+                for ended in [each for each in self._engines if each.is_closed()]:
+                    self._engines.pop(ended).close()  # else each `asyncio.run` would leave its connections behind
+                found = self._engines[loop] = _LoopsEngine(self._config)
+            return found.engine
 
     def close(self) -> None:
         """Closes all their connections, from whatever thread or loop, also of loops that have ended."""
         with self._lock:
-            for engine in self._engines.values():
-                engine.sync_engine.dispose(close=False)
-            for connection in list(self._connections):
-                connection.pgconn.finish()  # closing it properly could only be awaited, in its own loop
+            for each in self._engines.values():
+                each.close()
             self._engines.clear()
 
-    def _remember(self, dbapi_connection: Any, _record: object) -> None:
+
+class _LoopsEngine:
+    """The engine of one loop, and its connections."""
+
+    def __init__(self, config: DatabaseConfiguration) -> None:
+        self.engine = create_async_engine(config.url, **engine_options(config, application_name="queuer async"))
+        # Not weakly: whoever forgets one would leave it open.
+        self._connections: set[psycopg.AsyncConnection[Any]] = set()
+        event.listen(self.engine.sync_engine, "connect", self._opened)
+        event.listen(self.engine.sync_engine, "close", self._closed)
+        event.listen(self.engine.sync_engine, "checkin", self._returned)
+        self._is_closed = False
+
+    def close(self) -> None:
+        self._is_closed = True
+        self.engine.sync_engine.dispose(close=False)
+        while self._connections:
+            self._connections.pop().pgconn.finish()  # closing it properly could only be awaited, in its own loop
+
+    def _opened(self, dbapi_connection: Any, _record: object) -> None:
         self._connections.add(dbapi_connection.driver_connection)
+
+    def _returned(self, _dbapi_connection: object, _record: object) -> None:
+        if self._is_closed:  # it was opened by who was at work while this was closed
+            self.close()
+
+    def _closed(self, dbapi_connection: Any, _record: object) -> None:
+        self._connections.discard(dbapi_connection.driver_connection)

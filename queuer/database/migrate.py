@@ -71,7 +71,8 @@ def _permitted(config: DatabaseConfiguration) -> Iterator[None]:
             raise
         raise ConfigurationError(
             f"user {config.username!r} may not make the queue's tables in the schema {config.schema!r}:"
-            f' {first_line(error)}; grant it CREATE ON SCHEMA "{config.schema}", or let its owner run `alembic upgrade head`'
+            f' {first_line(error)}; grant it CREATE ON SCHEMA "{config.schema}", or let its owner run'
+            " `alembic upgrade head`"
         ) from error
 
 

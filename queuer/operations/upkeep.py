@@ -1,13 +1,17 @@
 """The master's office and duties."""
 
+import json
 import logging
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from queuer.database.database import Database, Work
 from queuer.models import Master
-from queuer.options import MasterSettings
-from queuer.repositories import leases, steering, upkeep
+from queuer.occurrences import next_occurrence
+from queuer.options import MasterSettings, Options
+from queuer.repositories import jobs, leases, steering, upkeep
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -43,7 +47,7 @@ def rescue(database: Database, stale_after: float) -> None:
         logger.warning("worker %s has been silent for over %g s; its jobs are taken back", rid, stale_after)
     if taken := _repeat(database, _requeue, upkeep.BATCH):
         logger.warning("%d jobs of dead workers are queued again", taken)
-    if failed := _repeat(database, lambda session: len(upkeep.fail_orphans(session)), upkeep.BATCH):
+    if failed := _repeat(database, _fail, upkeep.BATCH):
         logger.error("%d jobs failed, because workers died under them again and again", failed)
 
 
@@ -52,6 +56,19 @@ def _requeue(session: "Session") -> int:
     if taken:
         steering.end_cancelled(session, taken)
     return len(taken)
+
+
+def _fail(session: "Session") -> int:
+    failed = upkeep.fail_orphans(session)
+    following: dict[int, datetime] = {}
+    for id, options, count, planned_at, now in upkeep.series_of(session, failed) if failed else ():
+        with suppress(ValueError, TypeError, OverflowError):  # another program's options may make no sense
+            schedule = Options.from_json(json.loads(options)).schedule
+            if schedule and (next_at := next_occurrence(schedule, planned_at, count, now)):
+                following[id] = next_at
+    if following:
+        jobs.insert_next_runs(session, following)
+    return len(failed)
 
 
 def prune(database: Database, settings: MasterSettings) -> None:
@@ -64,7 +81,7 @@ def prune(database: Database, settings: MasterSettings) -> None:
 def _repeat(database: Database, work: Work[int], batch: int) -> int:
     """Runs `work`, in a transaction each time, until a batch is not full. Returns how many rows it changed in all."""
     total = 0
-    while changed := database.run_single(work):
+    while changed := database.run(work):
         total += changed
         if changed < batch:
             break

@@ -1,5 +1,7 @@
 """The master's duties: taking jobs back from dead workers, and deleting what is old."""
 
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +10,10 @@ from sqlalchemy import (
     Double,
     Interval,
     Select,
+    Text,
     any_,
+    case,
+    cast,
     delete,
     exists,
     func,
@@ -61,6 +66,12 @@ _ORPHANS = (
 )
 
 
+_NEXT_INTERVAL = ("schedule", "next_interval")
+_NOBODY_TO_ASK = func.concat(
+    "the next-interval function '", Job.options_json[_NEXT_INTERVAL].astext, "' could not be asked: the worker died"
+)
+
+
 def _requeue_statement() -> Any:
     orphans = _ORPHANS.where(Job.losses < MOST_LOSSES).cte("orphans")
     requeued = (
@@ -78,7 +89,12 @@ def _fail_statement() -> Any:
     error = f"WorkerLost: the worker died under the job {MOST_LOSSES + 1} times"
     moved = moved_to_archive(
         delete(Job).where(Job.id == any_(func.array(select(orphans.c.id).scalar_subquery()))),
-        {"status": literal(JobStatus.FAILED.value), "error": literal(error), "losses": Job.losses + 1},
+        {
+            "status": literal(JobStatus.FAILED.value),
+            "error": literal(error),
+            "losses": Job.losses + 1,
+            "series_error": case((Job.options_json[_NEXT_INTERVAL].astext.is_not(None), _NOBODY_TO_ASK)),
+        },
     )
     return select(ids_of(moved), naming(moved, moved.c.rid, "ended"))
 
@@ -95,6 +111,19 @@ def requeue_orphans(session: Session) -> set[int]:
 def fail_orphans(session: Session) -> set[int]:
     """Archives as FAILED the orphans under which too many workers died: else such a job would kill them all."""
     return set(session.scalar(_FAIL, bound(session, ended=events.ended)) or ())
+
+
+def series_of(session: Session, ids: Collection[int]) -> list[tuple[int, str, int, datetime, datetime]]:
+    """Of those ended jobs that have an interval: id, options as JSON, number and planned start of the run, and now."""
+    planned_at = func.coalesce(JobArchive.occurrence_at, JobArchive.created_at)
+    query = select(
+        JobArchive.id,
+        cast(JobArchive.options_json, Text),
+        JobArchive.schedule_count,
+        planned_at,
+        func.clock_timestamp(),
+    ).where(JobArchive.id.in_(ids), JobArchive.options_json[("schedule", "interval")].astext.is_not(None))
+    return [tuple(row) for row in session.execute(query)]
 
 
 def delete_workers(session: Session, delete_after: float) -> list[UUID]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.contract import ended, eventually, line, process
 
-from queuer import DatabaseConfiguration, JobStatus, Queuer, WorkerStatus
+from queuer import DatabaseConfiguration, JobStatus, MasterSettings, Queuer, WorkerStatus
 
 ENDLESS = """
 q = new_queuer_with_db("runner", 2, "", config)
@@ -69,19 +69,21 @@ def test_a_second_signal_stops_at_once_and_the_jobs_are_queued_again(q: Queuer, 
     assert (queued.status, queued.attempts, queued.failures) == (JobStatus.QUEUED, 1, [])
 
 
-def test_run_starts_with_the_settings_given_and_takes_a_queuer_that_runs(
-    q: Queuer, config: DatabaseConfiguration
-) -> None:
+def test_run_takes_a_queuer_that_runs_already(q: Queuer, config: DatabaseConfiguration) -> None:
     body = """
 q.start()
-q.add_job(patient)
+def tell():
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        pass
+    say("handled")
+threading.Thread(target=tell).start()
 q.run()
+say("returned")
 """
     with process(config, ENDLESS + body) as child:
-        assert line(child) == "entered"
+        assert line(child) == "handled"
         child.send_signal(signal.SIGTERM)
-        child.send_signal(signal.SIGTERM)
-        eventually(lambda: child.poll() is not None or child.send_signal(signal.SIGTERM))
+        assert line(child) == "returned"
         assert child.wait(10) == 0
 
 
@@ -126,7 +128,7 @@ gate.set()
 say(q.wait_for_job_finished(job.rid, 10).result)
 q.stop()
 """
-    with process(config, ENDLESS.replace("-W", "-W") + body) as child:
+    with process(config, ENDLESS + body) as child:
         assert line(child) == "entered"
         assert child.stdin is not None
         child.stdin.write("\n")
@@ -157,41 +159,22 @@ os.waitpid(child, 0)
         assert child.wait(10) == 0
 
 
-RESCUE = """
-settings = MasterSettings(worker_stale_after=0.6, master_poll_interval=0.1)
-"""
+SMALL = MasterSettings(worker_stale_after=0.6, master_poll_interval=0.1, lock_timeout_minutes=0.01)
 
 
-def test_the_jobs_of_a_killed_worker_are_run_by_another(make_queuer: Any, config: DatabaseConfiguration) -> None:
-    from queuer import MasterSettings  # noqa: PLC0415
-
+def test_the_jobs_of_a_killed_worker_are_run_by_another_which_takes_its_office_too(
+    make_queuer: Any, config: DatabaseConfiguration
+) -> None:
     other = make_queuer()
-    with process(config, RESCUE + ENDLESS + "q.start(settings); q.add_job(patient); signal.pause()") as child:
+    with process(config, ENDLESS + f"q.start({SMALL!r}); q.add_job(patient); signal.pause()") as child:
         assert line(child) == "entered"
         (job,) = other.get_jobs()
-        assert job.worker_rid is not None
+        other.start(SMALL)
+        eventually(lambda: other.get_master().worker_rid == job.worker_rid)
         child.kill()
         child.wait()
     other.add_task_with_name(lambda: "rescued", "patient")
-    settings = MasterSettings(worker_stale_after=0.6, master_poll_interval=0.1, lock_timeout_minutes=0.01)
-    with other:
-        other.stop()
-    other.start(settings)
-    with make_queuer() as third:
-        third.stop()
-    # the dead one holds the office still, under a long lock: a vacancy is not waited for in this test
-    with process(config, "") as nobody:
-        nobody.wait()
-    vacate(config)
     done = ended(other, job, timeout=20)
     assert (done.result, done.attempts, done.losses, done.failures) == ("rescued", 2, 1, [])
     assert other.get_worker(job.worker_rid).status is WorkerStatus.STOPPED
-
-
-def vacate(config: DatabaseConfiguration) -> None:
-    from sqlalchemy import create_engine, text  # noqa: PLC0415
-
-    engine = create_engine(config.url)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE master SET heartbeat_at = now() - interval '1 hour'"))
-    engine.dispose()
+    assert other.get_master().worker_rid == other.get_current_worker_rid()
