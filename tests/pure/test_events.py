@@ -1,4 +1,4 @@
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ def test_many_ids_are_a_range() -> None:
     assert list(read_ids("5-8")) == [5, 6, 7, 8]
 
 
-@pytest.mark.parametrize("payload", ["", "nonsense", f"{uuid4()},", "\ud800", "1-", "-"])
+@pytest.mark.parametrize("payload", ["", "nonsense", "00000000-0000-4000-8000-000000000000,", "\ud800", "1-", "-"])
 def test_anything_else_names_nothing(payload: str) -> None:
     assert read_rids(payload) == set()
     assert list(read_ids(payload)) == []

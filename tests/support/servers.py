@@ -53,23 +53,58 @@ def _connected(config: DatabaseConfiguration) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+#: Empties a migrated database, and says what it consists of, so that one that a test has altered is told from others.
+CLEAN = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
+TRUNCATE job, job_archive, worker RESTART IDENTITY;
+DELETE FROM master;
+INSERT INTO master DEFAULT VALUES;
+"""
+FINGERPRINT = """
+SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_trigger), (SELECT count(*) FROM pg_proc),
+    (SELECT count(*) FROM pg_namespace), (SELECT version_num FROM queuer_alembic_version)
+"""
+
+
 class Databases:
-    """Makes databases on one server, and drops them."""
+    """Makes databases on one server, and drops them; a migrated one is used again as long as nobody alters it."""
 
     def __init__(self, admin: DatabaseConfiguration) -> None:
         self.admin = admin
         self._numbers = count(1)
         self._template: str | None = None
+        self._fingerprint: object = None
+        self._free: list[DatabaseConfiguration] = []
 
     @contextmanager
     def empty(self) -> Iterator[DatabaseConfiguration]:
-        yield from self._made(template="template0")
+        config = self._create(template="template0")
+        try:
+            yield config
+        finally:
+            self._drop(config)
 
     @contextmanager
     def migrated(self) -> Iterator[DatabaseConfiguration]:
+        config = self._free.pop() if self._free else self._create_migrated()
+        try:
+            yield config
+        finally:
+            if self._clean(config) == self._fingerprint:
+                self._free.append(config)
+            else:
+                self._drop(config)
+
+    def execute(self, statement: str) -> None:
+        with _connected(self.admin) as connection:
+            connection.execute(statement)
+
+    def _create_migrated(self) -> DatabaseConfiguration:
         if self._template is None:
             self._template = self._make_template()
-        yield from self._made(template=self._template)
+        config = self._create(self._template)
+        self._fingerprint = self._clean(config)
+        return config
 
     def _make_template(self) -> str:
         config = self._create(template="template0")
@@ -81,12 +116,13 @@ class Databases:
         self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{config.database}'")
         return config.database
 
-    def _made(self, template: str) -> Iterator[DatabaseConfiguration]:
-        config = self._create(template)
+    def _clean(self, config: DatabaseConfiguration) -> object:
         try:
-            yield config
-        finally:
-            self.execute(f"DROP DATABASE {config.database} WITH (FORCE)")
+            with _connected(config) as connection:
+                connection.execute(CLEAN)
+                return connection.execute(FINGERPRINT).fetchone()
+        except psycopg.Error:
+            return None
 
     def _create(self, template: str) -> DatabaseConfiguration:
         name = f"queuer_test_{os.getpid()}_{next(self._numbers)}"
@@ -94,6 +130,5 @@ class Databases:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return replace(self.admin, database=name)
 
-    def execute(self, statement: str) -> None:
-        with _connected(self.admin) as connection:
-            connection.execute(statement)
+    def _drop(self, config: DatabaseConfiguration) -> None:
+        self.execute(f"DROP DATABASE {config.database} WITH (FORCE)")
