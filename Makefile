@@ -12,10 +12,10 @@ demo: $(VENV)/.demo            ## fingerprint the files of a directory as jobs o
 	$(RUN) examples/quickstart.py $(DEMO)
 
 test: $(VENV)/.test            ## the whole suite, on QUEUER_TEST_DATABASE_URL or the embedded PostgreSQL
-	$(RUN) -m pytest $(PYTEST)
+	$(RUN) -m pytest --numprocesses auto $(PYTEST)
 
 test-timescale: $(VENV)/.timescale  ## the same suite on a TimescaleDB container; needs Docker
-	$(RUN) -m pytest --timescale $(PYTEST)
+	$(RUN) -m pytest --timescale --numprocesses auto $(PYTEST)
 
 check: $(VENV)/.check          ## what has to hold before a commit, but for the tests
 	$(RUN) -m ruff format --check .

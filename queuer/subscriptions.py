@@ -123,12 +123,13 @@ class Subscriptions:
         if self._listening:
             self._listener.catch_up()
         with self._lock:
-            self._is_open = False
             for kind, heard in self._listening.items():
                 self._listener.unlisten(_CHANNELS[kind](self._schema), heard)
             self._listening.clear()
             thread = self._end_thread()
         _join(thread)
+        with self._lock:
+            self._is_open = False  # not before: the thread calls for what was heard
 
     def _end_thread(self) -> threading.Thread | None:
         thread, self._thread = self._thread, None

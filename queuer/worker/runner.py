@@ -130,12 +130,14 @@ class Runner:
         return self._event_loop if task.is_async else self._threads
 
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
-        if outcome is not None:
-            self._report(outcome)
-        with self._changed:
-            self._running.discard(attempt)
-            self._changed.notify_all()
-        self._freed()
+        try:
+            if outcome is not None:
+                self._report(outcome)
+        finally:
+            with self._changed:
+                self._running.discard(attempt)
+                self._changed.notify_all()
+            self._freed()
 
     def _watch(self, attempts: Sequence[Attempt]) -> None:
         """Wakes the watchdog only if it has to look at one of these before it would by itself."""

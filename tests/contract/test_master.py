@@ -315,11 +315,11 @@ def test_a_job_that_its_worker_does_not_know_is_given_back_after_two_beats(q: Qu
 
 
 def test_the_outcome_of_a_job_that_was_taken_away_is_dropped_and_logged(
-    q: Queuer, engine: Engine, caplog: pytest.LogCaptureFixture
+    make_queuer: Any, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gate = Gate()
+    q, gate = make_queuer(), Gate()
     q.add_task_with_name(gate, "task")
-    other = uuid4()
+    other = make_queuer().get_current_worker_rid()
     with q, caplog.at_level(logging.WARNING, logger="queuer"):
         job = q.add_job("task")
         gate.wait_entered()
