@@ -8,8 +8,8 @@ from queuer.worker.loop import Loop
 
 logger = logging.getLogger(__name__)
 
-#: How often the office is kept, at least, in the time after which a silent holder loses it.
-KEPT = 4
+#: How often the office is kept, and looked at, at least, in the time within which a silent holder loses it.
+KEPT = 8
 
 #: Something to do in every round, with the settings in force.
 Duty = Callable[[MasterSettings], None]

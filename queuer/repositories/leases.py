@@ -28,7 +28,8 @@ def hold(session: Session, worker_rid: UUID, settings: MasterSettings | None) ->
     """
     now = func.clock_timestamp()
     is_mine = Master.worker_rid == worker_rid
-    is_silent = Master.heartbeat_at < now - Master.lock_timeout_minutes * _MINUTE
+    # Before the time is up, so that whoever looks now and then has the office when it is.
+    is_silent = Master.heartbeat_at < now - Master.lock_timeout_minutes * 0.75 * _MINUTE
     held = (
         update(Master)
         .where(or_(Master.worker_rid.is_(None), is_mine, is_silent))

@@ -1,3 +1,5 @@
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -6,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuer import OnError, Options, RetryBackoff, Schedule
+from queuer.occurrences import next_occurrence
 from queuer.options import LONGEST
 
 seconds = st.floats(min_value=0, max_value=LONGEST)
@@ -109,3 +112,39 @@ def test_json_of_another_program_is_checked(raw: object) -> None:
 @pytest.mark.parametrize("raw", [None, {}])
 def test_no_json_is_no_options(raw: object) -> None:
     assert Options.from_json(raw) == Options()
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_berlin")
+@pytest.mark.parametrize(
+    ("naive", "utc"),
+    [
+        (datetime(2026, 7, 1, 2, 30), datetime(2026, 7, 1, 0, 30, tzinfo=UTC)),
+        (datetime(2026, 1, 1, 2, 30), datetime(2026, 1, 1, 1, 30, tzinfo=UTC)),
+        # the hour that comes twice: `fold` tells which
+        (datetime(2026, 10, 25, 2, 30), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        (datetime(2026, 10, 25, 2, 30, fold=1), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
+        # the hour that does not exist: Python takes 2:30 for what was 1:30 before the clocks were put forward
+        (datetime(2026, 3, 29, 2, 30), datetime(2026, 3, 29, 0, 30, tzinfo=UTC)),
+    ],
+)
+def test_naive_starts_around_a_change_of_the_clocks(naive: datetime, utc: datetime) -> None:
+    assert Schedule(start=naive).start == utc
+
+
+@pytest.mark.usefixtures("in_berlin")
+def test_a_grid_is_absolute_time_also_across_a_change_of_the_clocks() -> None:
+    day = timedelta(days=1)
+    schedule = Schedule(start=datetime(2026, 10, 24, 12, 0), max_count=0, interval=day)
+    assert schedule.start is not None
+    planned = next_occurrence(schedule, schedule.start, 1, schedule.start)
+    assert planned == schedule.start + day
+    assert planned.astimezone().hour == 11
