@@ -12,12 +12,12 @@ from typing import Any, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from queuer import events
+from queuer.arguments import timeout_of, uuid_of
 from queuer.config import DatabaseConfiguration
 from queuer.context import in_child_process
 from queuer.database import engines, migrate
 from queuer.database.database import Database
 from queuer.database.listener import Listener
-from queuer.errors import DatabaseUnavailable
 from queuer.models import Job, JobArchive, Master, Worker
 from queuer.operations import enqueue, inspect, steer, upkeep
 from queuer.operations.enqueue import BatchJob
@@ -25,7 +25,7 @@ from queuer.options import Options, check_name
 from queuer.states import JobStatus, WorkerRequest
 from queuer.subscriptions import Kind, Subscription, Subscriptions
 from queuer.tasks import ExecutorName, Task, TaskRegistry, declared, register_with
-from queuer.values import Connection, NewJob, Page
+from queuer.values import Connection, Page
 from queuer.waiting import Waiting
 
 P = ParamSpec("P")
@@ -121,7 +121,7 @@ class StaticQueuer:
                 the same rid: there is never a second one.
         """
         job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
-        return self._add(job)
+        return enqueue.add(self._database, job)
 
     @overload
     def add_job_with_options(
@@ -136,7 +136,7 @@ class StaticQueuer:
     ) -> Job:
         """Adds a job with error handling, a schedule or metadata of its own. Raises like `add_job`."""
         job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
-        return self._add(job)
+        return enqueue.add(self._database, job)
 
     def add_jobs(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
         """Adds many jobs by COPY: all of them, or none when one is refused. Takes a generator as it comes.
@@ -154,30 +154,18 @@ class StaticQueuer:
     async def add_job_async(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
         """`add_job` for a coroutine."""
         job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
-        return await self._add_async(job)
+        return await enqueue.add_async(self._database, job)
 
     async def add_job_with_options_async(
         self, options: Options | None, task: Any, /, *parameters: Any, **parameters_keyed: Any
     ) -> Job:
         """`add_job_with_options` for a coroutine."""
         job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
-        return await self._add_async(job)
+        return await enqueue.add_async(self._database, job)
 
     async def add_jobs_async(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
         """`add_jobs` for a coroutine."""
         return await self._database.run_single_async(enqueue.adding_batch(self._registry, batch_jobs))
-
-    def _add(self, job: NewJob) -> Job:
-        try:
-            return self._database.run_single(enqueue.adding(job))
-        except DatabaseUnavailable:  # perhaps it was added, and the answer is what was lost
-            return self._database.run(enqueue.adding_again(job))
-
-    async def _add_async(self, job: NewJob) -> Job:
-        try:
-            return await self._database.run_single_async(enqueue.adding(job))
-        except DatabaseUnavailable:
-            return await self._database.run_async(enqueue.adding_again(job))
 
     # -- Finding
 
@@ -408,18 +396,3 @@ class StaticQueuer:
             waiting.stop()
         self._listener.close()
         self._database.close()
-
-
-def timeout_of(seconds: object) -> float:
-    """Takes seconds, infinite ones too. Raises `ValueError` for anything else."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
-        raise ValueError(f"the timeout is {seconds!r}; allowed is a number of seconds, 0 or more")
-    return float(min(seconds, threading.TIMEOUT_MAX))
-
-
-def uuid_of(rid: object) -> UUID:
-    """Takes a UUID or its text. Raises `ValueError` for anything else."""
-    try:
-        return rid if isinstance(rid, UUID) else UUID(str(rid))
-    except ValueError:
-        raise ValueError(f"rid is {rid!r}; allowed is a UUID, or its text") from None

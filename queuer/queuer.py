@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid4
 
-from queuer.client import StaticQueuer, timeout_of
+from queuer.arguments import timeout_of
+from queuer.client import StaticQueuer
 from queuer.config import DatabaseConfiguration
 from queuer.context import current_rid, in_child_process
 from queuer.database import embedded, engines

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from queuer.context import current_rid
-from queuer.database.database import Work
+from queuer.database.database import Database, Work
+from queuer.errors import DatabaseUnavailable
 from queuer.models import Job
 from queuer.options import Options
 from queuer.payload import check, json_value
@@ -60,6 +61,22 @@ def prepare(
     if options is not None and options.metadata is not None:
         check(dict(options.metadata), "metadata")
     return NewJob(uuid4(), name, written, written_keyed, options or Options(), current_rid())
+
+
+def add(database: Database, job: NewJob) -> Job:
+    """Adds one job. When a connection breaks over it, tries again under the same rid."""
+    try:
+        return database.run_single(adding(job))
+    except DatabaseUnavailable:  # perhaps it was added, and the answer is what was lost
+        return database.run(adding_again(job))
+
+
+async def add_async(database: Database, job: NewJob) -> Job:
+    """`add` for a coroutine."""
+    try:
+        return await database.run_single_async(adding(job))
+    except DatabaseUnavailable:
+        return await database.run_async(adding_again(job))
 
 
 def adding(job: NewJob) -> Work[Job]:
