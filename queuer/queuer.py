@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from inspect import iscoroutinefunction
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid4
@@ -217,9 +217,9 @@ class Queuer(StaticQueuer):
         try:
             if self._supervisor is None:
                 self.start(master_settings)
-            if happened.get() == "signal":
+            if _next(happened) == "signal":
                 threading.Thread(target=self.stop, name="queuer stop").start()
-                while happened.get() == "signal":
+                while _next(happened) == "signal":
                     self._hurry()
         finally:
             self._tell_stopped = _tell_nobody
@@ -272,6 +272,19 @@ class Queuer(StaticQueuer):
         super()._close()
         self._place.database.close()
         self._place.heart.close()
+
+
+def _next(happened: SimpleQueue[str]) -> str:
+    """Waits for what happens next.
+
+    Looks up now and then: Python runs a signal's handler in this thread, and a signal that arrives just before the wait
+    begins does not end it.
+    """
+    while True:
+        try:
+            return happened.get(timeout=0.2)
+        except Empty:
+            continue
 
 
 def _tell_nobody() -> None:

@@ -126,9 +126,11 @@ def test_settings_of_another_type_are_refused(q: Queuer) -> None:
 
 
 def test_it_deletes_ended_jobs_that_are_too_old(q: Queuer, engine: Engine) -> None:
-    old, young = (q.cancel_job(q.add_job("task").rid).rid for _ in range(2))
-    execute(engine, "UPDATE job_archive SET ended_at = now() - interval '8 days' WHERE rid = :rid", rid=old)
-    execute(engine, "UPDATE job_archive SET ended_at = now() - interval '6 days' WHERE rid = :rid", rid=young)
+    old, young = uuid4(), uuid4()
+    insert = """INSERT INTO job_archive (id, rid, status, task_name, ended_at)
+        VALUES (:id, :rid, 'SUCCEEDED', 'task', now() - :days * interval '1 day')"""
+    execute(engine, insert, id=1, rid=old, days=9)
+    execute(engine, insert, id=2, rid=young, days=6)
     q.start_without_worker(MasterSettings(retention_archive=7, master_poll_interval=0.05))
 
     def is_gone() -> bool:
