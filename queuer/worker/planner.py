@@ -14,9 +14,6 @@ from queuer.worker.attempt import describe
 
 logger = logging.getLogger(__name__)
 
-#: A next-interval function: planned start and number of the run that ended -> planned start of the next.
-NextInterval = Callable[[datetime, int], datetime]
-
 #: Calls of a next-interval function for one run, to find an instant in the future.
 MOST_CALLS = 10_000
 
