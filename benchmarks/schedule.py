@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 from sqlalchemy import create_engine, text
 
-from queuer import BatchJob, DatabaseConfiguration, Options, Schedule, new_queuer
+from queuer import BatchJob, DatabaseConfiguration, JobArchive, Options, Schedule, new_queuer
 from queuer.database import embedded
 
 SECONDS = 10.0
@@ -39,9 +39,11 @@ def main(jobs: int) -> None:
     )
 
 
-def lateness(job: object) -> float:
+def lateness(job: JobArchive | None) -> float:
     """Milliseconds from the planned start to the real one, by the database's clock."""
-    return (job.started_at - job.scheduled_at).total_seconds() * 1000  # type: ignore[attr-defined, no-any-return]
+    if job is None or job.started_at is None or job.scheduled_at is None:
+        sys.exit("a job did not run")
+    return (job.started_at - job.scheduled_at).total_seconds() * 1000
 
 
 def transactions_per_second(config: DatabaseConfiguration, seconds: float) -> float:

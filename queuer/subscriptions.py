@@ -56,7 +56,7 @@ class Subscription:
     kind: Kind
     fn: Callback
     _owner: "Subscriptions"
-    _is_kept: bool
+    is_kept: bool
 
     def close(self) -> None:
         """The function is not called any more. Safe twice."""
@@ -156,7 +156,7 @@ class Subscriptions:
 
     def _called(self, kind: Kind) -> list[Subscription]:
         with self._lock:
-            return [each for each in self._subscribed if each.kind is kind and (self._is_open or not each._is_kept)]  # noqa: SLF001 - its own
+            return [each for each in self._subscribed if each.kind is kind and (self._is_open or not each.is_kept)]
 
     def _run(self, queue: SimpleQueue[tuple[Kind, str] | None]) -> None:
         with asyncio.Runner() as runner:

@@ -34,13 +34,13 @@ def cancel(session: "Session", rid: UUID) -> Job | JobArchive:
 def cancel_all_of(database: Database, wanted: Page) -> list[Job | JobArchive]:
     """Cancels the oldest jobs that a worker runs."""
     rids = database.run_single(lambda session: steering.running_on(session, wanted))
-    found = (database.run(lambda session, rid=rid: _cancelled_if_there(session, rid)) for rid in rids)  # type: ignore[misc]
+    found = [_cancel_if_there(database, rid) for rid in rids]
     return [job for job in found if job is not None]
 
 
-def _cancelled_if_there(session: "Session", rid: UUID) -> Job | JobArchive | None:
+def _cancel_if_there(database: Database, rid: UUID) -> Job | JobArchive | None:
     try:
-        return cancel(session, rid)
+        return database.run(lambda session: cancel(session, rid))
     except JobNotFound:  # it has ended meanwhile
         return None
 

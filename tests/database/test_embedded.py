@@ -1,10 +1,12 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from queuer import ConfigurationError, DatabaseUnavailable, new_queuer
+from queuer import ConfigurationError, DatabaseUnavailable, new_queuer, new_queuer_with_db
 from queuer.database import embedded
 
 SHARE = """
@@ -104,3 +106,25 @@ def test_data_lies_in_the_users_home_but_for_root(monkeypatch: pytest.MonkeyPatc
     assert embedded.default_directory() == tmp_path / "queuer" / "postgresql"
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert embedded.default_directory() == Path("/var/lib/queuer/postgresql")
+
+
+def test_a_wrong_password_is_said_and_neither_shown(tmp_path: Path) -> None:
+    """On a server of its own, since it has to ask for passwords."""
+    directory = tmp_path / "data"
+    config = embedded.start(directory)
+    url = config.url.set(drivername="postgresql").render_as_string()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE app LOGIN PASSWORD 'right one'")
+        connection.execute("GRANT CREATE ON SCHEMA public TO app")
+        rules = directory / "pg_hba.conf"
+        rules.write_text("local all app scram-sha-256\n" + rules.read_text())
+        connection.execute("SELECT pg_reload_conf()")
+    try:
+        with pytest.raises(DatabaseUnavailable, match="as 'app': .*password authentication failed") as caught:
+            new_queuer_with_db("test", 1, "", replace(config, username="app", password="hunter2"))
+        assert "hunter2" not in str(caught.value)
+        q = new_queuer_with_db("test", 1, "", replace(config, username="app", password="right one"))
+        q.start()  # the listener has a way of its own to the server
+        q.stop()
+    finally:
+        embedded.stop(directory)
