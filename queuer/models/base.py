@@ -4,14 +4,38 @@ The tables carry no schema of their own: sessions bring it as `schema_translate_
 none the search path decides.
 """
 
+import json
+from collections.abc import Callable
 from datetime import datetime
 from enum import Enum as PyEnum
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import DateTime, Enum, MetaData, Uuid
+from sqlalchemy import ColumnElement, DateTime, Dialect, Enum, MetaData, Text, TypeDecorator, Uuid, cast, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeEngine
+
+from queuer.payload import decode
+
+
+class Json(TypeDecorator[Any]):
+    """jsonb, written and read by us whatever JSON functions the engine was made with: it may be an application's."""
+
+    impl = JSONB(none_as_null=True)
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return type_coerce(cast(column, Text), self)  # as jsonb the driver would have read it already
+
+    def bind_processor(self, _dialect: Dialect) -> Callable[[Any], str | None]:
+        return lambda value: None if value is None else json.dumps(value, separators=(",", ":"))
+
+    def result_processor(self, _dialect: Dialect, _coltype: object) -> Callable[[Any], Any]:
+        return lambda text: None if text is None else decode(text)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        return self.impl_instance.coerce_compared_value(op, value)
 
 
 class Base(DeclarativeBase):
@@ -25,7 +49,7 @@ class Base(DeclarativeBase):
         }
     )
     # Any: JSON that other programs wrote may have any shape.
-    type_annotation_map: ClassVar = {datetime: DateTime(timezone=True), UUID: Uuid(), Any: JSONB(none_as_null=True)}
+    type_annotation_map: ClassVar = {datetime: DateTime(timezone=True), UUID: Uuid(), Any: Json()}
 
 
 def status_type(kind: type[PyEnum]) -> Enum:
