@@ -31,9 +31,10 @@ from queuer.values import Connection
 if TYPE_CHECKING:
     from queuer.client import StaticQueuer
     from queuer.config import DatabaseConfiguration
+    from queuer.factories import new_queuer, new_queuer_with_db, new_queuer_with_engine, new_static_queuer
     from queuer.models import Job, JobArchive, Master, Worker
     from queuer.operations.enqueue import BatchJob
-    from queuer.queuer import Queuer, new_queuer, new_queuer_with_db, new_static_queuer
+    from queuer.queuer import Queuer
     from queuer.subscriptions import Subscription
 
 __version__ = "0.1.0"
@@ -77,6 +78,7 @@ __all__ = [
     "current_job",
     "new_queuer",
     "new_queuer_with_db",
+    "new_queuer_with_engine",
     "new_static_queuer",
     "task",
 ]
@@ -93,9 +95,10 @@ _IMPORTED_LATER = {
     "StaticQueuer": "queuer.client",
     "Subscription": "queuer.subscriptions",
     "Worker": "queuer.models",
-    "new_queuer": "queuer.queuer",
-    "new_queuer_with_db": "queuer.queuer",
-    "new_static_queuer": "queuer.queuer",
+    "new_queuer": "queuer.factories",
+    "new_queuer_with_db": "queuer.factories",
+    "new_queuer_with_engine": "queuer.factories",
+    "new_static_queuer": "queuer.factories",
 }
 
 if not TYPE_CHECKING:  # type checkers would take every name for one of ours

@@ -6,18 +6,17 @@ Each method checks its arguments, calls one operation and returns its value.
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from queuer import events
 from queuer.arguments import timeout_of, uuid_of
-from queuer.config import DatabaseConfiguration
 from queuer.context import in_child_process
-from queuer.database import engines, migrate
-from queuer.database.database import Database
+from queuer.database import migrate
 from queuer.database.listener import Listener
+from queuer.database.sources import Source
 from queuer.models import Job, JobArchive, Master, Worker
 from queuer.operations import enqueue, inspect, steer, upkeep
 from queuer.operations.enqueue import BatchJob
@@ -41,18 +40,17 @@ class StaticQueuer:
     #: Whether there is a `start()`, until which listeners are kept.
     _has_start = False
 
-    def __init__(self, config: DatabaseConfiguration, *, application_name: str = "queuer static") -> None:
+    def __init__(self, source: Source, *, application_name: str = "queuer static") -> None:
         self._registry = TaskRegistry(declared)
-        engine = engines.create(config, application_name=application_name)
-        self._database = Database(engine, config)
-        self._listener = Listener(config)
-        self._subscriptions = Subscriptions(self._listener, config.schema, self._wherever)
+        self._database = source.database(application_name)
+        self._listener = Listener(source)
+        self._subscriptions = Subscriptions(self._listener, source.config.schema, self._wherever)
         self._waiting: Waiting | None = None
         self._waiting_lock = threading.Lock()
         try:
             if not in_child_process():  # there the worker has seen to it
-                migrate.upgrade(engine, config)
-                engine.dispose()  # the next use may be long after
+                with closing(source.heart("queuer migration")) as own:
+                    migrate.upgrade(own.engine, source.config)
         except BaseException:
             self._database.close()
             raise

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import psycopg
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -30,6 +32,7 @@ class DatabaseConfiguration:
         sslmode: One of libpq's.
         with_timescale: None = make the archive a hypertable when the server offers TimescaleDB; True = require it;
             False = never.
+        parameters: Further ones of libpq's, like `sslrootcert`. In a URL they stand in the query.
 
     Raises:
         ConfigurationError: A value is blank or not allowed.
@@ -43,6 +46,7 @@ class DatabaseConfiguration:
     schema: str = "public"
     sslmode: str = "prefer"
     with_timescale: bool | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)  # one is sslpassword
 
     def __post_init__(self) -> None:
         for name in ("host", "database", "username", "schema"):
@@ -57,12 +61,13 @@ class DatabaseConfiguration:
             raise ConfigurationError(f"sslmode is {self.sslmode!r}; allowed are {', '.join(SSL_MODES)}")
         if self.with_timescale not in (None, True, False):
             raise ConfigurationError(f"with_timescale is {self.with_timescale!r}; allowed are None, True and False")
+        _check_parameters(self.parameters)
 
     @property
     def url(self) -> URL:
         """The SQLAlchemy URL, for psycopg 3."""
         # In the query, unlike in the host part, libpq takes directories and lists as well as names.
-        query = {"host": self.host, "port": str(self.port), "sslmode": self.sslmode}
+        query = {"host": self.host, "port": str(self.port), "sslmode": self.sslmode, **self.parameters}
         return URL.create(
             "postgresql+psycopg",
             username=self.username,
@@ -81,6 +86,7 @@ class DatabaseConfiguration:
             "user": self.username,
             "password": self.password or None,
             "sslmode": self.sslmode,
+            **self.parameters,
         }
 
     @classmethod
@@ -125,16 +131,15 @@ class DatabaseConfiguration:
         if parsed.get_backend_name() not in ("postgresql", "postgres"):
             raise ConfigurationError(f"the URL is of {parsed.drivername!r}; allowed is postgresql://…")
         query = {name: value if isinstance(value, str) else ",".join(value) for name, value in parsed.query.items()}
-        if unknown := sorted(set(query) - {"host", "port", "sslmode"}):
-            raise ConfigurationError(f"the URL's query has {', '.join(unknown)}; allowed are host, port and sslmode")
-        port = query.get("port", parsed.port)
+        port = query.pop("port", parsed.port)
         given: dict[str, Any] = {
-            "host": query.get("host", parsed.host),
+            "host": query.pop("host", parsed.host),
             "port": port and _read_port("the URL's port", str(port)),
             "database": parsed.database,
             "username": parsed.username,
             "password": parsed.password,
-            "sslmode": query.get("sslmode"),
+            "sslmode": query.pop("sslmode", None),
+            "parameters": query,
         }
         present = {name: value for name, value in given.items() if value}
         return cls(schema=schema, with_timescale=with_timescale, **present)
@@ -143,6 +148,15 @@ class DatabaseConfiguration:
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ConfigurationError(f"{name} is {value!r}; allowed is text that is not blank")
+
+
+def _check_parameters(parameters: Mapping[str, str]) -> None:
+    if own := sorted({"host", "port", "dbname", "user", "password", "sslmode"} & set(parameters)):
+        raise ConfigurationError(f"parameters has {', '.join(own)}; give each as the argument that there is for it")
+    try:
+        make_conninfo(**parameters)
+    except psycopg.ProgrammingError as error:
+        raise ConfigurationError(f"parameters has what libpq does not know: {str(error).strip()}") from None
 
 
 def _read_text(variable: str, value: str) -> str:

@@ -1,9 +1,8 @@
-"""The façade: what people import. A `Queuer` is a `StaticQueuer` that also runs jobs."""
+"""The half of the façade that runs jobs. A `Queuer` is a `StaticQueuer` that also is a worker."""
 
 import asyncio
 import atexit
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -16,11 +15,9 @@ from uuid import UUID, uuid4
 
 from queuer.arguments import timeout_of
 from queuer.client import StaticQueuer
-from queuer.config import DatabaseConfiguration
 from queuer.context import current_rid, in_child_process
-from queuer.database import embedded, engines
-from queuer.database.database import Database
-from queuer.errors import ConfigurationError, QueuerError
+from queuer.database.sources import Source
+from queuer.errors import QueuerError
 from queuer.models import Worker
 from queuer.operations import presence
 from queuer.operations.presence import Identity
@@ -31,9 +28,6 @@ from queuer.tasks import ExecutorName, Task, TaskRegistry
 
 logger = logging.getLogger(__name__)
 
-#: Environment variable of the key; see `new_queuer`.
-KEY_VARIABLE = "QUEUER_ENCRYPTION_KEY"
-
 
 class Queuer(StaticQueuer):
     """Adds jobs, finds them, and runs them once it is started. Made by `new_queuer` and its like.
@@ -43,16 +37,12 @@ class Queuer(StaticQueuer):
 
     _has_start = True
 
-    def __init__(
-        self, name: str, max_concurrency: int, config: DatabaseConfiguration, on_error: OnError | None = None
-    ) -> None:
-        super().__init__(config, application_name=f"queuer {name}")
-        # Of the worker's own: tasks that use this queuer must not take its connections from it.
-        worker = engines.create(config, application_name=f"queuer {name} worker", most=4, pings=False)
-        heart = engines.create(config, application_name=f"queuer {name} heartbeat", most=1)
+    def __init__(self, name: str, max_concurrency: int, source: Source, on_error: OnError | None = None) -> None:
+        super().__init__(source, application_name=f"queuer {name}")
         self._place = Workplace(
-            database=Database(worker, config),
-            heart=Database(heart, config),
+            # Of the worker's own: tasks that use this queuer must not take its connections from it.
+            database=source.database(f"queuer {name} worker", most=4, pings=False),
+            heart=source.heart(f"queuer {name} heartbeat"),
             listener=self._listener,
             identity=Identity(uuid4(), name, max_concurrency, on_error),
             tasks=self._registry,
@@ -289,60 +279,3 @@ def _next(happened: SimpleQueue[str]) -> str:
 
 def _tell_nobody() -> None:
     """Nobody waits in `run()` for the queuer to stop."""
-
-
-def new_queuer(name: str, max_concurrency: int, *options: OnError) -> Queuer:
-    """A queuer on the database of `QUEUER_DB_*`; with none of them set, on an embedded one (`queuer[embedded]`).
-
-    Makes sure that the schema is at the newest revision, and makes the worker known.
-
-    Args:
-        name: Of the worker, 1 to 100 characters. Need not be unique.
-        max_concurrency: Jobs that it runs at once, at most.
-        options: One `OnError` for jobs that bring none of their own.
-
-    Raises:
-        ValueError: An argument is not allowed. Nothing was opened.
-        ConfigurationError: A variable is blank or malformed, or the server can't do what is asked.
-        DatabaseUnavailable: The server can't be reached.
-        SchemaTooNew: A newer queuer migrated the database.
-    """
-    return new_queuer_with_db(name, max_concurrency, os.environ.get(KEY_VARIABLE, ""), None, *options)
-
-
-def new_queuer_with_db(
-    name: str,
-    max_concurrency: int,
-    encryption_key: str = "",
-    db_config: DatabaseConfiguration | None = None,
-    *options: OnError,
-) -> Queuer:
-    """Like `new_queuer`, on the database that is given; None = that of the environment.
-
-    Args:
-        encryption_key: Must be empty: this version can't encrypt, and says so rather than store plain text.
-    """
-    check_name("name", name)
-    if db_config is not None and not isinstance(db_config, DatabaseConfiguration):
-        raise TypeError(f"db_config is {db_config!r}; allowed is a DatabaseConfiguration or None")
-    if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or not 1 <= max_concurrency < 2**31:
-        raise ValueError(f"max_concurrency is {max_concurrency!r}; allowed is a whole number, 1 or more")
-    if len(options) > 1 or not all(isinstance(option, OnError) for option in options):
-        raise ValueError(f"options are {options!r}; allowed is one OnError, or none")
-    if encryption_key:
-        raise ConfigurationError(
-            f"an encryption key is given, but this version of queuer can't encrypt yet; leave encryption_key empty and"
-            f" {KEY_VARIABLE} unset, or keep secrets out of parameters"
-        )
-    return Queuer(name, max_concurrency, db_config or embedded.configured(), *options)
-
-
-def new_static_queuer(db_config: DatabaseConfiguration | None = None) -> StaticQueuer:
-    """A queuer that adds jobs, finds them and steers them, has no row among the workers, and runs nothing.
-
-    Args:
-        db_config: None = that of the environment.
-
-    Raises like `new_queuer`.
-    """
-    return StaticQueuer(db_config or embedded.configured())

@@ -1,11 +1,12 @@
 """Owns transactions: runs units of work, and knows which of them need more than one statement."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from queuer.config import DatabaseConfiguration
@@ -18,15 +19,32 @@ T = TypeVar("T")
 #: A unit of work: repository calls on one session. Written once; the async doors run it in a greenlet.
 Work = Callable[[Session], T]
 
+# Whatever the engine's default, which may be an application's: claims rely on the one, single statements on the other.
+_READ_COMMITTED = {"isolation_level": "READ COMMITTED"}
+_AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
+
 
 class Database:
-    """One PostgreSQL, for threads through one engine, and for coroutines through one for each event loop."""
+    """One PostgreSQL, for threads and for coroutines.
 
-    def __init__(self, engine: Engine, config: DatabaseConfiguration) -> None:
+    Args:
+        engine: For threads.
+        async_engines: For coroutines: an engine for each event loop, or an application's own. None = they use a thread.
+        is_ours: Whether `engine` is closed with this.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: DatabaseConfiguration,
+        async_engines: AsyncEngines | AsyncEngine | None = None,
+        *,
+        is_ours: bool = True,
+    ) -> None:
         self.config = config
-        self._engine = engine
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._async_engines = AsyncEngines(config)
+        self.engine = engine
+        self._async_engines = async_engines
+        self._is_ours = is_ours
         self._pid = os.getpid()
 
     def run(self, work: Work[T]) -> T:
@@ -37,7 +55,8 @@ class Database:
                 nobody knows whether it took place.
         """
         self.check_process()
-        with translated(self.config), Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with translated(self.config), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            session.connection(execution_options=_READ_COMMITTED)
             return work(session)
 
     def run_single(self, work: Work[T]) -> T:
@@ -46,24 +65,35 @@ class Database:
         That is one round trip; BEGIN and COMMIT would make it three.
         """
         self.check_process()
-        with translated(self.config), Session(self._autocommit, expire_on_commit=False) as session:
+        with translated(self.config), Session(self.engine, expire_on_commit=False) as session:
+            session.connection(execution_options=_AUTOCOMMIT)
             return work(session)
 
     async def run_async(self, work: Work[T]) -> T:
         """`run` for a coroutine."""
         self.check_process()
-        engine = self._async_engines.of_running_loop()
+        engine = self._async_engine()
+        if engine is None:
+            return await asyncio.to_thread(self.run, work)
         with translated(self.config):
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                await session.connection(execution_options=_READ_COMMITTED)
                 return await session.run_sync(work)
 
     async def run_single_async(self, work: Work[T]) -> T:
         """`run_single` for a coroutine."""
         self.check_process()
-        engine = self._async_engines.of_running_loop().execution_options(isolation_level="AUTOCOMMIT")
+        engine = self._async_engine()
+        if engine is None:
+            return await asyncio.to_thread(self.run_single, work)
         with translated(self.config):
             async with AsyncSession(engine, expire_on_commit=False) as session:
+                await session.connection(execution_options=_AUTOCOMMIT)
                 return await session.run_sync(work)
+
+    def _async_engine(self) -> AsyncEngine | None:
+        engines = self._async_engines
+        return engines.of_running_loop() if isinstance(engines, AsyncEngines) else engines
 
     def check_process(self) -> None:
         """Raises `QueuerError` in a fork: it would share, and corrupt, its parent's connections."""
@@ -78,6 +108,8 @@ class Database:
         return os.getpid() == self._pid
 
     def close(self) -> None:
-        """Closes the connections of the pools. The next unit of work opens new ones."""
-        self._engine.dispose()
-        self._async_engines.close()
+        """Closes the connections of our own pools. The next unit of work opens new ones."""
+        if self._is_ours:
+            self.engine.dispose()
+        if isinstance(self._async_engines, AsyncEngines):
+            self._async_engines.close()

@@ -1,18 +1,18 @@
 """Makes SQLAlchemy engines from a configuration, and tells what their errors mean."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from queuer.config import DatabaseConfiguration
 from queuer.errors import ConfigurationError, DatabaseUnavailable
-from queuer.payload import decode
 
 OLDEST_SERVER = 140_000
 
@@ -32,15 +32,25 @@ LIVENESS: dict[str, Any] = {
 _UNAVAILABLE = ("08", "25006", "28", "3D", "40", "53", "55P03", "57")
 
 
-def create(config: DatabaseConfiguration, *, application_name: str, most: int = 10, pings: bool = True) -> Engine:
+def create(
+    config: DatabaseConfiguration,
+    *,
+    application_name: str,
+    most: int = 10,
+    pings: bool = True,
+    creator: Callable[[], DBAPIConnection] | None = None,
+) -> Engine:
     """An engine with a pool of its own, of `most` connections at most. Opens nothing yet.
 
     Args:
         pings: Replace a connection that died in the pool before it is used, at the price of an empty round trip. A
             worker does without: what fails it does again.
+        creator: Opens a connection; None = by the configuration.
     """
-    options = engine_options(config, application_name=application_name, most=most)
-    return create_engine(config.url, poolclass=_Pool, **options | {"pool_pre_ping": pings})
+    options = engine_options(config, application_name=application_name, most=most) | {"pool_pre_ping": pings}
+    if creator is not None:
+        options["creator"] = creator
+    return create_engine(config.url, poolclass=_Pool, **options)
 
 
 class _Pool(QueuePool):
@@ -61,16 +71,19 @@ class _Pool(QueuePool):
 def engine_options(config: DatabaseConfiguration, *, application_name: str, most: int = 10) -> dict[str, Any]:
     """What our engines, sync or async, are made with."""
     return {
-        "connect_args": {**LIVENESS, "application_name": application_name[:63]},
+        "connect_args": {**LIVENESS, **config.parameters, "application_name": application_name[:63]},
         "pool_size": -(-most // 2),
         "max_overflow": most // 2,
         "pool_pre_ping": True,
         "pool_use_lifo": True,
-        "isolation_level": "READ COMMITTED",  # whatever the server's default: claims rely on it
-        "json_deserializer": decode,
         "hide_parameters": True,  # else every database error would log what jobs carry
-        "execution_options": {"schema_translate_map": {None: config.schema}},
+        "execution_options": execution_options(config),
     }
+
+
+def execution_options(config: DatabaseConfiguration) -> dict[str, Any]:
+    """What our statements need of an engine, whoever made it."""
+    return {"schema_translate_map": {None: config.schema}}
 
 
 @contextmanager

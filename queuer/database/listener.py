@@ -10,8 +10,8 @@ from contextlib import closing, suppress
 import psycopg
 from psycopg import sql
 
-from queuer.config import DatabaseConfiguration
-from queuer.database.engines import LIVENESS, translated
+from queuer.database.engines import translated
+from queuer.database.sources import Source
 from queuer.errors import DatabaseUnavailable
 from queuer.events import Channel
 from queuer.retry import reconnect_delay
@@ -25,8 +25,9 @@ Heard = Callable[[str | None], None]
 class Listener:
     """Who wants to hear what, and the thread that listens as long as anybody does. Callbacks must be quick."""
 
-    def __init__(self, config: DatabaseConfiguration) -> None:
-        self._config = config
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._config = source.config
         self._heard: dict[Channel, list[Heard]] = {}
         self._state = threading.Condition()
         self._ear: _Ear | None = None
@@ -42,7 +43,7 @@ class Listener:
         with self._state:
             self._heard.setdefault(channel, []).append(heard)
             if self._ear is None:
-                self._ear = _Ear(self._config, self._state, self._wanted, self._tell)
+                self._ear = _Ear(self._source, self._state, self._wanted, self._tell)
             ear = self._ear
             ear.press()
             self._state.wait_for(lambda: channel in ear.listening or ear.is_closed, timeout)
@@ -107,12 +108,12 @@ class _Ear:
 
     def __init__(
         self,
-        config: DatabaseConfiguration,
+        source: Source,
         state: threading.Condition,
         wanted: Callable[[], set[Channel]],
         tell: Callable[[str, str | None], None],
     ) -> None:
-        self._config = config
+        self._source = source
         self._state = state
         self._wanted = wanted
         self._tell = tell
@@ -150,7 +151,7 @@ class _Ear:
         with self._doorbell:
             while not self._closed.is_set():
                 try:
-                    with translated(self._config), closing(self._connect()) as connection:
+                    with translated(self._source.config), closing(self._source.connect()) as connection:
                         failures = 0
                         self._hear(connection)
                 except Exception as error:  # noqa: BLE001 - whatever it is, who listens must hear again
@@ -164,10 +165,6 @@ class _Ear:
         trace = None if isinstance(error, DatabaseUnavailable) else error
         logger.warning("not listening; trying again in %.1f s: %s", delay, error, exc_info=trace)
         self._closed.wait(delay)
-
-    def _connect(self) -> psycopg.Connection:
-        options = self._config.connection_parameters | LIVENESS
-        return psycopg.connect(autocommit=True, application_name="queuer listener", **options)
 
     def _hear(self, connection: psycopg.Connection) -> None:
         with selectors.DefaultSelector() as selector:

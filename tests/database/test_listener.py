@@ -11,6 +11,7 @@ from support.jobs import FIRST, new_job, succeeded, to_retry
 
 from queuer import DatabaseConfiguration, DatabaseUnavailable, events, new_queuer_with_db
 from queuer.database.listener import Listener
+from queuer.database.sources import Source
 from queuer.events import Channel, read_ids, read_rids
 from queuer.repositories import jobs, results
 from queuer.repositories.claims import claim, give_back
@@ -26,7 +27,7 @@ FROM pg_stat_activity WHERE application_name = 'queuer listener' AND datname = c
 
 @pytest.fixture
 def listener(config: DatabaseConfiguration) -> Iterator[Listener]:
-    listener = Listener(config)
+    listener = Listener(Source(config))
     yield listener
     listener.close()
 
@@ -161,7 +162,7 @@ def listeners(engine: Engine) -> int:
 
 
 def test_an_unreachable_server_is_said() -> None:
-    listener = Listener(DatabaseConfiguration(host="127.0.0.1", port=1))
+    listener = Listener(Source(DatabaseConfiguration(host="127.0.0.1", port=1)))
     with pytest.raises(DatabaseUnavailable, match="can't listen on host 127.0.0.1, port 1"):
         listener.listen(ADDED, print, timeout=0.05)
     listener.close()

@@ -1,0 +1,79 @@
+"""Where the connections of one queuer come from: a configuration, or an application's engine."""
+
+from typing import cast
+
+import psycopg
+from sqlalchemy import Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from queuer.config import DatabaseConfiguration
+from queuer.database import engines
+from queuer.database.async_engines import AsyncEngines
+from queuer.database.database import Database
+from queuer.database.engines import LIVENESS
+
+
+class Source:
+    """Makes connections by a configuration, all of them the queuer's own."""
+
+    def __init__(self, config: DatabaseConfiguration) -> None:
+        self.config = config
+
+    def database(self, purpose: str, *, most: int = 10, pings: bool = True) -> Database:
+        """For units of work. Arguments as for `engines.create`; `purpose` is the name that the server sees."""
+        engine = engines.create(self.config, application_name=purpose, most=most, pings=pings)
+        return Database(engine, self.config, AsyncEngines(self.config))
+
+    def heart(self, purpose: str) -> Database:
+        """For short units of work, one after another, on a connection that no other work can take."""
+        return Database(engines.create(self.config, application_name=purpose, most=1), self.config)
+
+    def connect(self) -> psycopg.Connection:
+        """A connection in autocommit, for the listener."""
+        options = {**LIVENESS, **self.config.connection_parameters, "application_name": "queuer listener"}
+        return psycopg.connect(autocommit=True, **options)
+
+
+class AsyncEngineSource(Source):
+    """Lends coroutines an application's engine, whose connections belong to its event loop. Threads have their own."""
+
+    def __init__(self, engine: AsyncEngine, config: DatabaseConfiguration) -> None:
+        super().__init__(config)
+        self._engine = engine.execution_options(**engines.execution_options(config))
+
+    def database(self, purpose: str, *, most: int = 10, pings: bool = True) -> Database:
+        engine = engines.create(self.config, application_name=purpose, most=most, pings=pings)
+        return Database(engine, self.config, self._engine)
+
+
+class EngineSource(Source):
+    """Lends an application's engine, which is never disposed of.
+
+    The heartbeat and the listener get connections of their own, made as the engine makes them: its pool may be
+    exhausted by what tasks do, and must not make the worker look dead.
+    """
+
+    def __init__(self, engine: Engine, config: DatabaseConfiguration) -> None:
+        super().__init__(config)
+        self._engine = engine.execution_options(**engines.execution_options(config))
+        self._spare = engine.pool.recreate()  # with the same arguments and event hooks, and never a connection kept
+
+    def database(self, purpose: str, *, most: int = 10, pings: bool = True) -> Database:  # noqa: ARG002 - the pool's
+        return Database(self._engine, self.config, is_ours=False)
+
+    def heart(self, purpose: str) -> Database:
+        engine = engines.create(self.config, application_name=purpose, most=1, creator=self._open)
+        return Database(engine, self.config)
+
+    def connect(self) -> psycopg.Connection:
+        connection = cast("psycopg.Connection", self._open())
+        connection.commit()  # what a hook of the application's has set shall stay
+        connection.autocommit = True
+        return connection
+
+    def _open(self) -> DBAPIConnection:
+        """A connection that no pool knows."""
+        lent = self._spare.connect()
+        lent.detach()
+        return cast("DBAPIConnection", lent.dbapi_connection)

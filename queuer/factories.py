@@ -1,0 +1,127 @@
+"""How people make a queuer: by the environment, by a configuration, or on an application's engine."""
+
+import os
+from typing import TYPE_CHECKING
+
+from queuer.client import StaticQueuer
+from queuer.config import DatabaseConfiguration
+from queuer.database import embedded
+from queuer.database.application_engines import source_of
+from queuer.database.sources import Source
+from queuer.errors import ConfigurationError
+from queuer.options import OnError, check_name
+from queuer.queuer import Queuer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+#: Environment variable of the key; see `new_queuer`.
+KEY_VARIABLE = "QUEUER_ENCRYPTION_KEY"
+
+
+def new_queuer(name: str, max_concurrency: int, *options: OnError) -> Queuer:
+    """A queuer on the database of `QUEUER_DB_*`; with none of them set, on an embedded one (`queuer[embedded]`).
+
+    Makes sure that the schema is at the newest revision, and makes the worker known.
+
+    Args:
+        name: Of the worker, 1 to 100 characters. Need not be unique.
+        max_concurrency: Jobs that it runs at once, at most.
+        options: One `OnError` for jobs that bring none of their own.
+
+    Raises:
+        ValueError: An argument is not allowed. Nothing was opened.
+        ConfigurationError: A variable is blank or malformed, or the server can't do what is asked.
+        DatabaseUnavailable: The server can't be reached.
+        SchemaTooNew: A newer queuer migrated the database.
+    """
+    return new_queuer_with_db(name, max_concurrency, os.environ.get(KEY_VARIABLE, ""), None, *options)
+
+
+def new_queuer_with_db(
+    name: str,
+    max_concurrency: int,
+    encryption_key: str = "",
+    db_config: DatabaseConfiguration | None = None,
+    *options: OnError,
+) -> Queuer:
+    """Like `new_queuer`, on the database that is given; None = that of the environment.
+
+    Args:
+        encryption_key: Must be empty: this version can't encrypt, and says so rather than store plain text.
+    """
+    _check(name, max_concurrency, options, encryption_key)
+    return Queuer(name, max_concurrency, _configured(db_config), *options)
+
+
+def new_queuer_with_engine(
+    name: str,
+    max_concurrency: int,
+    engine: "Engine | AsyncEngine",
+    *options: OnError,
+    encryption_key: str = "",
+    schema: str | None = None,
+) -> Queuer:
+    """Like `new_queuer`, on the engine of an application, which stays the application's: it is never disposed of.
+
+    The engine's pool, its event hooks and its `schema_translate_map` count. While it works the queuer takes at most
+    three connections at once from the pool, and none while nothing happens; two more are its own, outside of the pool:
+    the listener's and the heartbeat's. A pool of five is enough.
+
+    A psycopg 3 `AsyncEngine` serves the `_async` methods; the worker, which lives in threads, opens connections of its
+    own by the engine's URL. So it does, for everything, when the engine is on another driver (asyncpg, psycopg2).
+
+    Args:
+        schema: Of the queue's tables. None = where the engine's `schema_translate_map` puts tables without a schema,
+            else `public`. The map also applies to the name that is given here.
+
+    Raises:
+        TypeError: Not an engine.
+        ConfigurationError: An engine of another database than PostgreSQL.
+        ValueError, DatabaseUnavailable, SchemaTooNew: As for `new_queuer`.
+    """
+    _check(name, max_concurrency, options, encryption_key)
+    return Queuer(name, max_concurrency, source_of(engine, schema), *options)
+
+
+def new_static_queuer(
+    db_config: DatabaseConfiguration | None = None,
+    *,
+    engine: "Engine | AsyncEngine | None" = None,
+    schema: str | None = None,
+) -> StaticQueuer:
+    """A queuer that adds jobs, finds them and steers them, has no row among the workers, and runs nothing.
+
+    Args:
+        db_config: None = that of the environment.
+        engine, schema: Instead: an application's engine, as for `new_queuer_with_engine`.
+
+    Raises like `new_queuer`.
+    """
+    if engine is None:
+        if schema is not None:
+            raise ValueError("schema goes with an engine; put it into the DatabaseConfiguration")
+        return StaticQueuer(_configured(db_config))
+    if db_config is not None:
+        raise ValueError("both a db_config and an engine are given; allowed is one of them")
+    return StaticQueuer(source_of(engine, schema))
+
+
+def _check(name: object, max_concurrency: object, options: tuple[object, ...], encryption_key: str) -> None:
+    check_name("name", name)
+    if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or not 1 <= max_concurrency < 2**31:
+        raise ValueError(f"max_concurrency is {max_concurrency!r}; allowed is a whole number, 1 or more")
+    if len(options) > 1 or not all(isinstance(option, OnError) for option in options):
+        raise ValueError(f"options are {options!r}; allowed is one OnError, or none")
+    if encryption_key:
+        raise ConfigurationError(
+            f"an encryption key is given, but this version of queuer can't encrypt yet; leave encryption_key empty and"
+            f" {KEY_VARIABLE} unset, or keep secrets out of parameters"
+        )
+
+
+def _configured(config: DatabaseConfiguration | None) -> Source:
+    if config is not None and not isinstance(config, DatabaseConfiguration):
+        raise TypeError(f"db_config is {config!r}; allowed is a DatabaseConfiguration or None")
+    return Source(config or embedded.configured())
