@@ -8,24 +8,29 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from queue import Empty, SimpleQueue
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from queuer import events
 from queuer.arguments import timeout_of, uuid_of
 from queuer.context import in_child_process
 from queuer.database import migrate
+from queuer.database.callers import CallersTransactions, is_async
 from queuer.database.listener import Listener
 from queuer.database.sources import Source
 from queuer.models import Job, JobArchive, Master, Worker
 from queuer.operations import enqueue, inspect, steer, upkeep
 from queuer.operations.enqueue import BatchJob
 from queuer.options import Options, check_name
+from queuer.session import AsyncSessionJobs, SessionJobs
 from queuer.states import JobStatus, WorkerRequest
 from queuer.subscriptions import Kind, Subscription, Subscriptions
 from queuer.tasks import ExecutorName, Task, TaskRegistry, declared, register_with
 from queuer.values import Connection, Page
 from queuer.waiting import Waiting
+
+if TYPE_CHECKING:
+    from queuer.database.callers import Given, GivenAsync
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +48,7 @@ class StaticQueuer:
     def __init__(self, source: Source, *, application_name: str = "queuer static") -> None:
         self._registry = TaskRegistry(declared)
         self._database = source.database(application_name)
+        self._callers = CallersTransactions(self._database)
         self._listener = Listener(source)
         self._subscriptions = Subscriptions(self._listener, source.config.schema, self._wherever)
         self._waiting: Waiting | None = None
@@ -142,6 +148,24 @@ class StaticQueuer:
         Returns their rids, in the order given. Raises like `add_job`, with a note that says which item.
         """
         return self._database.run_single(enqueue.adding_batch(self._registry, batch_jobs))
+
+    @overload
+    def in_session(self, session: "Given", /) -> SessionJobs: ...
+    @overload
+    def in_session(self, session: "GivenAsync", /) -> AsyncSessionJobs: ...
+    def in_session(self, session: Any, /) -> SessionJobs | AsyncSessionJobs:
+        """Adds jobs in the transaction of a SQLAlchemy session: `q.in_session(session).add_job(task, …)`.
+
+        Args:
+            session: A `Session`, `scoped_session` or `Connection`, on any PostgreSQL driver; for an `AsyncSession`,
+                `async_scoped_session` or `AsyncConnection` the methods are to be awaited.
+
+        Raises:
+            TypeError: None of these.
+        """
+        self._database.check_process()
+        kind = AsyncSessionJobs if is_async(session) else SessionJobs
+        return kind(self._callers, self._registry, session)
 
     @overload
     async def add_job_async(

@@ -118,10 +118,16 @@ def first_line(error: BaseException) -> str:
 def _is_unavailable(error: DBAPIError) -> bool:
     if error.connection_invalidated:
         return True
-    sqlstate: str | None = getattr(error.orig, "sqlstate", None)
+    sqlstate = sqlstate_of(error)
     if sqlstate is None:  # libpq itself speaks: the server was never reached, or is gone
         return isinstance(error.orig, psycopg.OperationalError)
     return sqlstate.startswith(_UNAVAILABLE)
+
+
+def sqlstate_of(error: DBAPIError) -> str | None:
+    """What the server says, whatever the driver; None = the server said nothing."""
+    # psycopg and asyncpg have the one, psycopg2 the other
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
 
 
 def check_server(connection: Connection, oldest: int = OLDEST_SERVER) -> None:

@@ -104,7 +104,18 @@ def adding_again(job: NewJob) -> Work[Job]:
 
 def adding_batch(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Work[list[UUID]]:
     """The work of adding many jobs by COPY: all of them, or none when one is refused."""
-    return lambda session: jobs.copy_in(session, _prepared(registry, batch))
+    return lambda session: jobs.insert_many(session, _prepared(registry, batch))
+
+
+def adding_batch_in_savepoint(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Work[list[UUID]]:
+    """`adding_batch` in a transaction that goes on when a job is refused: the batch may be a generator, so that may
+    happen when others have been sent."""
+
+    def work(session: "Session") -> list[UUID]:
+        with session.begin_nested():
+            return adding_batch(registry, batch)(session)
+
+    return work
 
 
 def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Iterator[NewJob]:

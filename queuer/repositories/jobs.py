@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,9 @@ _INHERITED = ("task_name", "parameters", "parameters_keyed", "options", "queue",
 _COPIED: tuple[str, ...] = ("rid", "status", "task_name", "parameters", "parameters_keyed", "options")
 _COPIED += ("parent_rid", "series_rid", "scheduled_at", "occurrence_at")
 _COPIED_TYPES = ("uuid", "text", "text", "jsonb", "jsonb", "jsonb", "uuid", "uuid", "timestamptz", "timestamptz")
+
+#: Rows of one INSERT, for drivers without COPY.
+_INSERTED_AT_ONCE = 1000
 
 
 def insert_one(session: Session, job: NewJob) -> Job:
@@ -88,11 +92,23 @@ def insert_next_runs(session: Session, next_runs: Mapping[int, datetime]) -> Non
     session.execute(statement, {"ids": list(next_runs), "instants": list(next_runs.values())})
 
 
-def copy_in(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
-    """Inserts jobs by COPY on the session's own psycopg connection, in the order given: all of them or, on any error,
-    none. Takes a generator without keeping its jobs. Returns their rids.
+def insert_many(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
+    """Inserts jobs in the order given, by COPY when the session is on psycopg. Takes a generator without keeping its
+    jobs. Returns their rids. What is inserted when `jobs` raises is for the caller to undo, unless it was COPY.
     """
     driver = session.connection().connection.driver_connection
+    if isinstance(driver, (Connection, AsyncConnection)):
+        return _copy_in(session, driver, jobs)
+    rids: list[UUID] = []
+    rest = iter(jobs)
+    while chunk := list(islice(rest, _INSERTED_AT_ONCE)):
+        session.execute(insert(Job), [_values(job) for job in chunk])
+        rids += [job.rid for job in chunk]
+    return rids
+
+
+def _copy_in(session: Session, driver: Connection | AsyncConnection, jobs: Iterable[NewJob]) -> list[UUID]:
+    """Inserts jobs by COPY on the session's own psycopg connection: all of them or, on any error, none."""
     schema = schema_of(session)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
         sql.Identifier(schema, Job.__tablename__) if schema else sql.Identifier(Job.__tablename__),
@@ -100,7 +116,6 @@ def copy_in(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
     )
     if isinstance(driver, AsyncConnection):
         return await_only(_copy_in_async(driver, statement, jobs))
-    assert isinstance(driver, Connection)  # noqa: S101 - for the type checker: our engines are on psycopg
     rids = []
     with driver.cursor() as cursor, cursor.copy(statement) as copy:
         copy.set_types(_COPIED_TYPES)

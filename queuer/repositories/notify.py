@@ -10,9 +10,12 @@ from queuer.events import NAMED_AT_MOST, Channel
 
 
 def schema_of(session: Session) -> str | None:
-    """The schema in the session's `schema_translate_map`; None = the search path decides."""
+    """The schema of a session's statements: that of its `schema_translate_map`; None = the search path decides.
+
+    A session in a caller's transaction brings the map with each statement, and the schema as its `info`.
+    """
     options = session.connection().get_execution_options()
-    schema: str | None = options.get("schema_translate_map", {}).get(None)
+    schema: str | None = session.info.get("schema") or options.get("schema_translate_map", {}).get(None)
     return schema
 
 

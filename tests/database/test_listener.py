@@ -53,7 +53,7 @@ def nothing_more(heard: Heard, engine: Engine, channel: Channel) -> bool:
 
 def test_an_insert_is_one_notification_however_many_rows(engine: Engine, added: Heard) -> None:
     with Session(engine) as session, session.begin():
-        jobs.copy_in(session, [new_job() for _ in range(500)])
+        jobs.insert_many(session, [new_job() for _ in range(500)])
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO job (task_name) SELECT 'task' FROM generate_series(1, 500)"))
     told = [read_ids(added.get(timeout=5) or "") for _ in range(2)]
@@ -69,7 +69,7 @@ def test_a_rolled_back_insert_is_not_told(engine: Engine, added: Heard) -> None:
 
 def test_given_back_and_retried_jobs_wake_the_workers_too(engine: Engine, added: Heard) -> None:
     with Session(engine) as session, session.begin():
-        jobs.copy_in(session, [new_job(), new_job()])
+        jobs.insert_many(session, [new_job(), new_job()])
     assert len(read_ids(added.get(timeout=5) or "")) == 2
     with Session(engine) as session, session.begin():
         taken = claim(session, FIRST, ["task"], limit=2)
@@ -86,7 +86,7 @@ def test_ended_jobs_are_named_in_notifications_of_a_bounded_size(
 ) -> None:
     ended = listen(listener, ENDED)
     with Session(engine) as session, session.begin():
-        jobs.copy_in(session, [new_job() for _ in range(count)])
+        jobs.insert_many(session, [new_job() for _ in range(count)])
         taken = claim(session, FIRST, ["task"], limit=count)
         results.archive(session, FIRST, [succeeded(job) for job in taken])
     payloads = [ended.get(timeout=5) or "" for _ in range(-(-count // 50))]
@@ -97,7 +97,7 @@ def test_ended_jobs_are_named_in_notifications_of_a_bounded_size(
 def test_nobody_is_told_when_nobody_listens(engine: Engine, listener: Listener, added: Heard) -> None:
     """A listener that came a moment too late is not told either, and looks at everything once instead."""
     with Session(engine) as session, session.begin():
-        jobs.copy_in(session, [new_job() for _ in range(2)])
+        jobs.insert_many(session, [new_job() for _ in range(2)])
         claim(session, FIRST, ["task"], limit=1)
     updated = listen(listener, UPDATED)
     assert nothing_more(updated, engine, UPDATED)

@@ -53,7 +53,7 @@ def test_due_and_queued_jobs_share_the_limit(session: Session) -> None:
 
 def test_two_workers_never_take_the_same_job(engine: Engine) -> None:
     with Session(engine) as setup, setup.begin():
-        jobs.copy_in(setup, [new_job() for _ in range(3)])
+        jobs.insert_many(setup, [new_job() for _ in range(3)])
     with Session(engine) as mine, mine.begin(), Session(engine) as theirs, theirs.begin():
         taken = claim(mine, FIRST, TASKS, limit=2)
         left = claim(theirs, SECOND, TASKS, limit=5)  # does not wait for the other transaction either
@@ -63,7 +63,7 @@ def test_two_workers_never_take_the_same_job(engine: Engine) -> None:
 
 def test_a_claim_locks_no_more_than_it_takes(engine: Engine) -> None:
     with Session(engine) as setup, setup.begin():
-        jobs.copy_in(setup, [new_job() for _ in range(100)])
+        jobs.insert_many(setup, [new_job() for _ in range(100)])
     with Session(engine) as mine, mine.begin(), Session(engine) as theirs, theirs.begin():
         claim(mine, FIRST, TASKS, limit=10)
         free = theirs.execute(text("SELECT id FROM job FOR UPDATE SKIP LOCKED")).all()
@@ -75,7 +75,7 @@ def test_the_claim_never_scans_the_table(engine: Engine, table: str) -> None:
     """Neither the custom plan nor the generic one that a prepared statement changes to."""
     with Session(engine) as session:
         if table == "large":
-            jobs.copy_in(session, [new_job() for _ in range(20_000)])
+            jobs.insert_many(session, [new_job() for _ in range(20_000)])
             session.commit()
             session.execute(text("ANALYZE job"))
         for mode in ("force_custom_plan", "force_generic_plan"):

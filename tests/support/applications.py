@@ -1,0 +1,45 @@
+"""What an application of the tests has: engines on every driver, and a table of its own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from queuer import DatabaseConfiguration
+
+DRIVERS = ("psycopg", "psycopg2")
+ASYNC_DRIVERS = ("psycopg", "asyncpg")
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Order(Base):
+    __tablename__ = "orders"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item: Mapped[str]
+
+
+def engine_of(config: DatabaseConfiguration, driver: str = "psycopg", **options: Any) -> Engine:
+    """An application's engine."""
+    return create_engine(config.url.set(drivername=f"postgresql+{driver}"), **options)
+
+
+@asynccontextmanager
+async def async_engine_of(
+    config: DatabaseConfiguration, driver: str = "psycopg", **options: Any
+) -> AsyncIterator[AsyncEngine]:
+    """An application's async engine, which is disposed of at the end."""
+    url = config.url.set(drivername=f"postgresql+{driver}")
+    if driver == "asyncpg":  # it knows no sslmode
+        url = url.difference_update_query(["sslmode"])
+    engine = create_async_engine(url, **options)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
