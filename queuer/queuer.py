@@ -43,6 +43,7 @@ class Queuer(StaticQueuer):
             # Of the worker's own: tasks that use this queuer must not take its connections from it.
             database=source.database(f"queuer {name} worker", most=4, pings=False),
             heart=source.heart(f"queuer {name} heartbeat"),
+            for_tasks=source.for_tasks(f"queuer {name} tasks", max_concurrency),
             listener=self._listener,
             identity=Identity(uuid4(), name, max_concurrency, on_error),
             tasks=self._registry,
@@ -262,6 +263,7 @@ class Queuer(StaticQueuer):
         super()._close()
         self._place.database.close()
         self._place.heart.close()
+        self._place.for_tasks.close()
 
 
 def _next(happened: SimpleQueue[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 from queuer import events
@@ -17,6 +18,7 @@ from queuer.master.rescuer import Rescuer
 from queuer.operations import presence, upkeep, work
 from queuer.operations.finish import finish
 from queuer.operations.presence import Abilities, Identity
+from queuer.operations.transactions import AsyncJobTransaction, JobTransaction
 from queuer.options import MasterSettings
 from queuer.states import WorkerRequest, WorkerStatus
 from queuer.tasks import TaskRegistry
@@ -27,6 +29,7 @@ from queuer.worker.heartbeat import Heartbeat
 from queuer.worker.planner import Planner
 from queuer.worker.reporter import Reporter
 from queuer.worker.runner import GRACE, Runner
+from queuer.worker.transactions import Transactions
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Workplace:
         database: For claiming and finishing.
         heart: One connection, for the heartbeat and the master alone, so that a busy pool can't silence them. What the
             master does is cut into short statements, between which the heart beats.
+        for_tasks: For the sessions that tasks get.
         identity: Under which the worker is known.
         tasks, functions: What it can run, and its next-interval functions.
         asked: Told when somebody asked the worker to stop.
@@ -46,6 +50,7 @@ class Workplace:
 
     database: Database
     heart: Database
+    for_tasks: Database
     listener: Listener
     identity: Identity
     tasks: TaskRegistry
@@ -74,13 +79,14 @@ class Supervisor:
         self._most_unwritten = max(1000, 10 * place.identity.max_concurrency)
 
         self._reporter = Reporter(self._finish, self._wake)
-        planner = Planner(self._next_interval_func)
+        self._planner = Planner(self._next_interval_func)
         self._runner = Runner(
             place.identity.max_concurrency,
             place.identity.on_error,
             find=place.tasks.get,
-            report=lambda outcome: self._reporter.report(planner.plan(outcome)),
+            report=lambda outcome: self._reporter.report(self._planner.plan(outcome)),
             freed=self._wake,
+            transactions=Transactions(self._begin, self._begin_async),
         )
         self._claimer = Claimer(
             claim=self._claim, seconds_until_due=self._seconds_until_due, room=self._room, run=self._runner.run
@@ -184,6 +190,12 @@ class Supervisor:
 
     def _finish(self, outcomes: Sequence[Outcome]) -> None:
         finish(self._place.database, self._rid, outcomes)
+
+    def _begin(self, session_class: type[Any]) -> JobTransaction:
+        return JobTransaction(self._place.for_tasks, self._rid, self._planner.plan, session_class)
+
+    async def _begin_async(self, session_class: type[Any]) -> AsyncJobTransaction:
+        return await AsyncJobTransaction.begin(self._place.for_tasks, self._rid, self._planner.plan, session_class)
 
     def _beat(self) -> Beat:
         return presence.beat(self._place.heart, self._place.identity, WorkerStatus.RUNNING, self._place.abilities)

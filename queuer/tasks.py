@@ -9,6 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast, get_args, overload
 from queuer.annotations import CallReader, Reader, call_reader, hints, reader
 from queuer.errors import InvalidParameters, TaskAlreadyRegistered, TaskNotRegistered
 from queuer.options import check_name
+from queuer.session_parameters import SessionParameter, session_parameter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,7 +27,10 @@ class Task:
     fn: Callable[..., Any]
     executor: ExecutorName = "thread"
     is_async: bool = field(init=False)
+    #: Of the calls that jobs are: without the session, which the worker gives.
     signature: inspect.Signature | None = field(init=False, repr=False, compare=False)
+    #: Where it wants a session whose transaction is also that of the job's end.
+    session: SessionParameter | None = field(init=False, repr=False, compare=False)
     #: What reads arguments back as the annotations say; None = they are passed as JSON has them.
     arguments: CallReader | None = field(init=False, repr=False, compare=False)
     #: The same for what the task returns.
@@ -34,8 +38,18 @@ class Task:
 
     def __post_init__(self) -> None:
         signature, annotations = _signature(self.fn), hints(self.fn)
-        parameters = signature.parameters.values() if signature else ()
-        object.__setattr__(self, "is_async", _is_async(self.fn))
+        parameters = list(signature.parameters.values()) if signature else []
+        is_async = _is_async(self.fn)
+        session = session_parameter(self.name, parameters, annotations, is_async=is_async)
+        if session is not None and signature is not None:
+            if self.executor == "process":
+                raise ValueError(
+                    f"task {self.name!r} takes a session, which no other process can have; leave executor out"
+                )
+            parameters = [parameter for parameter in parameters if parameter.name != session.name]
+            signature = signature.replace(parameters=parameters)
+        object.__setattr__(self, "is_async", is_async)
+        object.__setattr__(self, "session", session)
         object.__setattr__(self, "signature", signature)
         object.__setattr__(self, "arguments", call_reader(self.name, parameters, annotations))
         object.__setattr__(self, "result", reader(annotations.get("return", Any)))

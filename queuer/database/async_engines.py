@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 import psycopg
-from sqlalchemy import event
+from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from queuer.config import DatabaseConfiguration
@@ -13,10 +13,18 @@ from queuer.database.engines import engine_options
 
 
 class AsyncEngines:
-    """The async engines of one queuer."""
+    """The async engines of one queuer. Arguments as for `engines.create`."""
 
-    def __init__(self, config: DatabaseConfiguration) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: DatabaseConfiguration,
+        *,
+        application_name: str = "queuer async",
+        most: int = 10,
+        translates: bool = True,
+    ) -> None:
+        self._url = config.url
+        self._options = engine_options(config, application_name=application_name, most=most, translates=translates)
         self._engines: dict[asyncio.AbstractEventLoop, _LoopsEngine] = {}
         self._lock = threading.Lock()
 
@@ -28,7 +36,7 @@ class AsyncEngines:
             if found is None:
                 for ended in [each for each in self._engines if each.is_closed()]:
                     self._engines.pop(ended).close()  # else each `asyncio.run` would leave its connections behind
-                found = self._engines[loop] = _LoopsEngine(self._config)
+                found = self._engines[loop] = _LoopsEngine(self._url, self._options)
             return found.engine
 
     def close(self) -> None:
@@ -42,8 +50,8 @@ class AsyncEngines:
 class _LoopsEngine:
     """The engine of one loop, and its connections."""
 
-    def __init__(self, config: DatabaseConfiguration) -> None:
-        self.engine = create_async_engine(config.url, **engine_options(config, application_name="queuer async"))
+    def __init__(self, url: URL, options: dict[str, Any]) -> None:
+        self.engine = create_async_engine(url, **options)
         # Not weakly: whoever forgets one would leave it open.
         self._connections: set[psycopg.AsyncConnection[Any]] = set()
         event.listen(self.engine.sync_engine, "connect", self._opened)

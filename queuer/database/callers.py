@@ -6,14 +6,15 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import Connection, event, inspect
+from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
-from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
+from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util.concurrency import in_greenlet
 
 from queuer.database.database import Database, Work
 from queuer.database.engines import sqlstate_of
+from queuer.database.guests import guest
 from queuer.errors import QueuerError
 from queuer.models import Job
 from queuer.repositories.identity import Place, whereabouts
@@ -82,7 +83,7 @@ class CallersTransactions:
         if not connection.in_transaction():
             connection.begin()  # as any statement of the caller's would
         seen = self._look_up(connection)
-        with seen.alone(), _guest(connection, self._database.config.schema) as session:
+        with seen.alone(), guest(connection, self._database.config.schema) as session:
             if not seen.is_fit:
                 self._check(session, own)
                 self._known_pools.add(connection.engine.pool)
@@ -157,28 +158,3 @@ async def _async_connection_of(given: GivenAsync) -> AsyncConnection:
         return given
     session: AsyncSession = given.registry() if isinstance(given, async_scoped_session) else given
     return await session.connection(bind_arguments=_OF_JOBS)
-
-
-class _Guest(Session):
-    """A session of our own in a caller's transaction, which is theirs to commit or to roll back."""
-
-
-@event.listens_for(_Guest, "do_orm_execute")
-def _bring_schema(state: ORMExecuteState) -> None:
-    # With each statement, since the connection is the caller's, and may translate schemas for its own.
-    state.update_execution_options(schema_translate_map={None: state.session.info["schema"]})
-
-
-@contextmanager
-def _guest(connection: Connection, schema: str) -> Iterator[Session]:
-    session = _Guest(
-        connection,
-        info={"schema": schema},
-        join_transaction_mode="rollback_only",
-        autoflush=False,
-        expire_on_commit=False,
-    )
-    try:
-        yield session
-    finally:
-        session.close()

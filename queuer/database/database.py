@@ -72,7 +72,7 @@ class Database:
     async def run_async(self, work: Work[T]) -> T:
         """`run` for a coroutine."""
         self.check_process()
-        engine = self._async_engine()
+        engine = self._async_engine_or_none()
         if engine is None:
             return await asyncio.to_thread(self.run, work)
         with translated(self.config):
@@ -83,7 +83,7 @@ class Database:
     async def run_single_async(self, work: Work[T]) -> T:
         """`run_single` for a coroutine."""
         self.check_process()
-        engine = self._async_engine()
+        engine = self._async_engine_or_none()
         if engine is None:
             return await asyncio.to_thread(self.run_single, work)
         with translated(self.config):
@@ -91,7 +91,13 @@ class Database:
                 await session.connection(execution_options=_AUTOCOMMIT)
                 return await session.run_sync(work)
 
-    def _async_engine(self) -> AsyncEngine | None:
+    def async_engine(self) -> AsyncEngine:
+        """The async engine of the loop that runs here, for who has made this with some."""
+        engine = self._async_engine_or_none()
+        assert engine is not None, "this database has no async engines"  # noqa: S101 - a mistake of ours
+        return engine
+
+    def _async_engine_or_none(self) -> AsyncEngine | None:
         engines = self._async_engines
         return engines.of_running_loop() if isinstance(engines, AsyncEngines) else engines
 

@@ -38,6 +38,7 @@ def create(
     application_name: str,
     most: int = 10,
     pings: bool = True,
+    translates: bool = True,
     creator: Callable[[], DBAPIConnection] | None = None,
 ) -> Engine:
     """An engine with a pool of its own, of `most` connections at most. Opens nothing yet.
@@ -45,9 +46,11 @@ def create(
     Args:
         pings: Replace a connection that died in the pool before it is used, at the price of an empty round trip. A
             worker does without: what fails it does again.
+        translates: Tables without a schema are in the queue's.
         creator: Opens a connection; None = by the configuration.
     """
-    options = engine_options(config, application_name=application_name, most=most) | {"pool_pre_ping": pings}
+    options = engine_options(config, application_name=application_name, most=most, translates=translates)
+    options["pool_pre_ping"] = pings
     if creator is not None:
         options["creator"] = creator
     return create_engine(config.url, poolclass=_Pool, **options)
@@ -68,7 +71,9 @@ class _Pool(QueuePool):
             super().dispose()
 
 
-def engine_options(config: DatabaseConfiguration, *, application_name: str, most: int = 10) -> dict[str, Any]:
+def engine_options(
+    config: DatabaseConfiguration, *, application_name: str, most: int, translates: bool
+) -> dict[str, Any]:
     """What our engines, sync or async, are made with."""
     return {
         "connect_args": {**LIVENESS, **config.parameters, "application_name": application_name[:63]},
@@ -77,7 +82,7 @@ def engine_options(config: DatabaseConfiguration, *, application_name: str, most
         "pool_pre_ping": True,
         "pool_use_lifo": True,
         "hide_parameters": True,  # else every database error would log what jobs carry
-        "execution_options": execution_options(config),
+        "execution_options": execution_options(config) if translates else {},
     }
 
 

@@ -29,6 +29,14 @@ class Source:
         """For short units of work, one after another, on a connection that no other work can take."""
         return Database(engines.create(self.config, application_name=purpose, most=1), self.config)
 
+    def for_tasks(self, purpose: str, most: int) -> Database:
+        """For the sessions that tasks get, `most` at once: their tables are the application's."""
+        engine = engines.create(self.config, application_name=purpose, most=most, translates=False)
+        return Database(engine, self.config, self._for_async_tasks(purpose, most))
+
+    def _for_async_tasks(self, purpose: str, most: int) -> AsyncEngines:
+        return AsyncEngines(self.config, application_name=purpose, most=most, translates=False)
+
     def connect(self) -> psycopg.Connection:
         """A connection in autocommit, for the listener."""
         options = {**LIVENESS, **self.config.connection_parameters, "application_name": "queuer listener"}
@@ -56,6 +64,7 @@ class EngineSource(Source):
 
     def __init__(self, engine: Engine, config: DatabaseConfiguration) -> None:
         super().__init__(config)
+        self._theirs = engine
         self._engine = engine.execution_options(**engines.execution_options(config))
         self._spare = engine.pool.recreate()  # with the same arguments and event hooks, and never a connection kept
 
@@ -65,6 +74,9 @@ class EngineSource(Source):
     def heart(self, purpose: str) -> Database:
         engine = engines.create(self.config, application_name=purpose, most=1, creator=self._open)
         return Database(engine, self.config)
+
+    def for_tasks(self, purpose: str, most: int) -> Database:
+        return Database(self._theirs, self.config, self._for_async_tasks(purpose, most), is_ours=False)
 
     def connect(self) -> psycopg.Connection:
         connection = cast("psycopg.Connection", self._open())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from queuer.database.database import Database
+from queuer.database.database import Database, Work
 from queuer.repositories import jobs, results
 from queuer.values import Outcome, Verdict
 
@@ -20,6 +20,32 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
 
     An outcome of a job that is no longer this worker's is dropped and logged.
     """
+    work, is_single = _writing(worker_rid, outcomes)
+    written = database.run_single(work) if is_single else database.run(work)
+    for outcome in outcomes:
+        if outcome.job.id not in written:
+            logger.warning(
+                "dropped the outcome %s of job %s, attempt %d: the job is no longer this worker's",
+                outcome.verdict.name,
+                outcome.job.rid,
+                outcome.job.attempt,
+            )
+
+
+def finish_within(session: "Session", worker_rid: UUID, outcome: Outcome) -> bool:
+    """Writes the outcome of a job in the transaction in which its task wrote, and which the caller commits.
+
+    False = the job is no longer this worker's, or somebody wants it cancelled: nothing was written, and what the task
+    wrote must be rolled back. Until the transaction ends, neither can come about any more.
+    """
+    if not results.hold(session, worker_rid, outcome.job):
+        return False
+    work, _ = _writing(worker_rid, [outcome])
+    return outcome.job.id in work(session)
+
+
+def _writing(worker_rid: UUID, outcomes: Sequence[Outcome]) -> tuple[Work[set[int]], bool]:
+    """The work of writing outcomes, which returns the ids of the written ones, and whether it is one statement."""
     ended = [outcome for outcome in outcomes if outcome.verdict is not Verdict.RETRY]
     retried = [outcome for outcome in outcomes if outcome.verdict is Verdict.RETRY]
     next_runs = {outcome.job.id: outcome.next_run_at for outcome in ended if outcome.next_run_at is not None}
@@ -30,13 +56,4 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
             jobs.insert_next_runs(session, follows)
         return moved | (results.reschedule(session, worker_rid, retried) if retried else set())
 
-    is_single = not next_runs and not (ended and retried)
-    written = database.run_single(work) if is_single else database.run(work)
-    for outcome in outcomes:
-        if outcome.job.id not in written:
-            logger.warning(
-                "dropped the outcome %s of job %s, attempt %d: the job is no longer this worker's",
-                outcome.verdict.name,
-                outcome.job.rid,
-                outcome.job.attempt,
-            )
+    return work, not next_runs and not (ended and retried)

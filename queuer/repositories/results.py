@@ -36,7 +36,7 @@ from queuer.models import Job
 from queuer.repositories.moving import moved_to_archive
 from queuer.repositories.notify import bound, ids_of, naming, waking
 from queuer.states import JobStatus
-from queuer.values import Outcome, Verdict
+from queuer.values import ClaimedJob, Outcome, Verdict
 
 _FIELDS = {
     "id": BigInteger,
@@ -110,6 +110,15 @@ def _reschedule_statement() -> Any:
 
 _ARCHIVE = _archive_statement()
 _RESCHEDULE = _reschedule_statement()
+
+
+def hold(session: Session, worker_rid: UUID, job: ClaimedJob) -> bool:
+    """Locks a job that is still this attempt's, and that nobody wants cancelled, until the transaction ends. Tells
+    whether it is."""
+    mine = select(Job.id).where(
+        Job.id == job.id, Job.worker_rid == worker_rid, Job.attempts == job.attempt, Job.cancel_requested_at.is_(None)
+    )
+    return session.scalar(mine.with_for_update()) is not None
 
 
 def archive(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:

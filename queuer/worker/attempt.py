@@ -3,7 +3,7 @@
 import json
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -50,12 +50,26 @@ class Attempt:
         #: How often it was interrupted again.
         self.tries = 0
         self._deliver: Callable[[Interrupt], None] | None = None
+        self._session: Any = None
+        self._cancel_statement: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
     @property
     def key(self) -> tuple[int, int]:
         """What fences: the job, and which attempt at it."""
         return self.job.id, self.job.attempt
+
+    def join(self, session: object, cancel_statement: Callable[[], None] | None = None) -> None:
+        """Gives the task its session, and interrupts what ends the statement that it waits for there."""
+        self._session = session
+        self._cancel_statement = cancel_statement
+
+    def arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """What the task is called with. To be called where the task runs: it runs code of the arguments' classes."""
+        parameters, parameters_keyed = self.task.read(self.parameters, self.parameters_keyed)
+        if self.task.session is None:
+            return parameters, parameters_keyed
+        return self.task.session.pass_on(self._session, parameters, parameters_keyed)
 
     def begin_time(self) -> None:
         """The time that the attempt may take counts from here."""
@@ -92,9 +106,11 @@ class Attempt:
     def _deliver_interrupt(self) -> None:
         if self._deliver is not None and self.interrupted_by is not None:
             self._deliver(self.interrupted_by)
+            if self._cancel_statement is not None:
+                self._cancel_statement()
 
     def settle(self, ending: Ending) -> Outcome | None:
-        """What becomes of the job, from what the task came to; None = nothing: it is given back.
+        """What becomes of the job, from what the task came to; None = nothing is to be written: it is given back.
 
         A timeout or cancelling wins over whatever the task made of it.
         """

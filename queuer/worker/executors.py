@@ -13,6 +13,7 @@ from queuer.context import enter_job
 from queuer.errors import JobCancelled, JobInterrupted, JobTimeout
 from queuer.values import Outcome
 from queuer.worker.attempt import Attempt, Interrupt, ending_of
+from queuer.worker.transactions import Transactions, in_async_transaction, in_transaction
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,10 @@ class Executor(Protocol):
 class ThreadExecutor:
     """Runs sync tasks. Threads are made as they are needed, `most` at most."""
 
-    def __init__(self, most: int, done: Done) -> None:
+    def __init__(self, most: int, done: Done, transactions: Transactions) -> None:
         self._most = most
         self._done = done
+        self._transactions = transactions
         self._waiting: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._idle = threading.Semaphore(0)
@@ -67,8 +69,13 @@ class ThreadExecutor:
     def _run(self) -> None:
         while (attempt := self._waiting.get()) is not None:
             # In a context of its own: what one task sets there must not reach the next.
-            self._done(attempt, contextvars.copy_context().run(call, attempt))
+            self._done(attempt, contextvars.copy_context().run(self._call, attempt))
             self._idle.release()
+
+    def _call(self, attempt: Attempt) -> Outcome | None:
+        if attempt.task.session is None:
+            return call(attempt)
+        return in_transaction(attempt, self._transactions, call)
 
 
 def call(attempt: Attempt) -> Outcome | None:
@@ -96,7 +103,7 @@ def _run_task(attempt: Attempt) -> Any:
     this_thread = threading.get_ident()
     attempt.enter(lambda reason: _raise_in(this_thread, type(reason)))
     enter_job(attempt.context, lambda: attempt.interrupted_by)
-    parameters, parameters_keyed = attempt.task.read(attempt.parameters, attempt.parameters_keyed)
+    parameters, parameters_keyed = attempt.arguments()
     return attempt.task.fn(*parameters, **parameters_keyed)
 
 
@@ -120,8 +127,9 @@ def _raise_in(thread: int, kind: type[Interrupt] | None) -> None:
 class LoopExecutor:
     """Runs coroutines, all on one event loop in a thread of its own, which begins with the first of them."""
 
-    def __init__(self, done: Done) -> None:
+    def __init__(self, done: Done, transactions: Transactions) -> None:
         self._done = done
+        self._transactions = transactions
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,16 +160,14 @@ class LoopExecutor:
             task.add_done_callback(self._tasks.discard)
 
     async def _attempt(self, attempt: Attempt) -> None:
-        value, error = None, None
+        outcome = None
         try:
-            attempt.enter(_canceller())
-            enter_job(attempt.context, lambda: attempt.interrupted_by)
-            parameters, parameters_keyed = attempt.task.read(attempt.parameters, attempt.parameters_keyed)
-            value = await attempt.task.fn(*parameters, **parameters_keyed)
-        except BaseException as raised:  # noqa: BLE001 - also what would end the loop, and our own cancelling
-            error = raised
-        attempt.leave()
-        self._done(attempt, attempt.settle(ending_of(value, error)))
+            if attempt.task.session is None:
+                outcome = await call_async(attempt)
+            else:
+                outcome = await in_async_transaction(attempt, self._transactions, call_async)
+        finally:  # the loop may end while the transaction begins or ends
+            self._done(attempt, outcome)
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
@@ -172,6 +178,20 @@ class LoopExecutor:
                 logger.exception("a task raised out of the event loop; it goes on")
         _cancel_leftovers(loop)
         loop.close()
+
+
+async def call_async(attempt: Attempt) -> Outcome | None:
+    """Runs a coroutine function's task here."""
+    value, error = None, None
+    try:
+        attempt.enter(_canceller())
+        enter_job(attempt.context, lambda: attempt.interrupted_by)
+        parameters, parameters_keyed = attempt.arguments()
+        value = await attempt.task.fn(*parameters, **parameters_keyed)
+    except BaseException as raised:  # noqa: BLE001 - also what would end the loop, and our own cancelling
+        error = raised
+    attempt.leave()
+    return attempt.settle(ending_of(value, error))
 
 
 def _canceller() -> Callable[[Interrupt], None]:

@@ -13,6 +13,7 @@ from queuer.worker.attempt import NEVER, Attempt, Interrupt, cancelled, refuse
 from queuer.worker.executors import Executor, LoopExecutor, ThreadExecutor
 from queuer.worker.loop import Loop
 from queuer.worker.processes import ProcessExecutor
+from queuer.worker.transactions import Transactions
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Runner:
         find: A task by its name.
         report: Takes each outcome, in the thread that made it.
         freed: Told whenever a slot has become free.
+        transactions: For attempts whose task wants a session.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Runner:
         find: Callable[[str], Task | None],
         report: Callable[[Outcome], None],
         freed: Callable[[], None],
+        transactions: Transactions,
     ) -> None:
         self._max_concurrency = max_concurrency
         self._on_error = on_error
@@ -53,8 +56,8 @@ class Runner:
         self._running: set[Attempt] = set()
         self._is_hurried = False
         self._changed = threading.Condition()
-        self._threads = ThreadExecutor(max_concurrency, self._done)
-        self._event_loop = LoopExecutor(self._done)
+        self._threads = ThreadExecutor(max_concurrency, self._done, transactions)
+        self._event_loop = LoopExecutor(self._done, transactions)
         self._processes = ProcessExecutor(self._done, begun=lambda attempt: self._watch([attempt]))
         self._watchdog = Loop("watchdog", self._look)
         self._next_look = NEVER

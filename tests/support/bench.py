@@ -10,10 +10,19 @@ from queuer import OnError
 from queuer.tasks import TaskRegistry
 from queuer.values import Outcome
 from queuer.worker.runner import Runner
+from queuer.worker.transactions import Transactions
 from support.jobs import claimed
 
 #: Options of a job whose attempts may take a moment only.
 SHORT = {"on_error": OnError(timeout=0.1, max_retries=0).to_json()}
+
+
+def _no_session(kind: type[Any]) -> Any:
+    raise AssertionError(f"nobody asked for a {kind}")
+
+
+#: Of a runner whose tasks take no session.
+NONE = Transactions(begin=_no_session, begin_async=_no_session)
 
 
 class Bench:
@@ -23,7 +32,9 @@ class Bench:
         self.registry = TaskRegistry()
         self.outcomes: SimpleQueue[Outcome] = SimpleQueue()
         self.freed = threading.Event()
-        self.runner = Runner(3, None, find=self.registry.get, report=self.outcomes.put, freed=self.freed.set)
+        self.runner = Runner(
+            3, None, find=self.registry.get, report=self.outcomes.put, freed=self.freed.set, transactions=NONE
+        )
         self.runner.start()
 
     def run(self, fn: Callable[..., Any], *parameters: Any, **columns: Any) -> None:

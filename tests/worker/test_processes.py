@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support import process_tasks as tasks
+from support.bench import NONE
 from support.jobs import claimed
 
 from queuer import OnError
@@ -34,7 +35,9 @@ class Bench:
     def __init__(self) -> None:
         self.registry = TaskRegistry()
         self.outcomes: SimpleQueue[Outcome] = SimpleQueue()
-        self.runner = Runner(3, None, find=self.registry.get, report=self.outcomes.put, freed=lambda: None)
+        self.runner = Runner(
+            3, None, find=self.registry.get, report=self.outcomes.put, freed=lambda: None, transactions=NONE
+        )
         self.runner.start()
 
     def begin(self, fn: Callable[..., Any], *parameters: Any, **columns: Any) -> None:

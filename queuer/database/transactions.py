@@ -1,0 +1,119 @@
+"""Transactions in which a task writes and its job ends: both are committed together, or neither."""
+
+from contextlib import aclosing, suppress
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from queuer.database.database import Database, Work
+from queuer.database.engines import translated
+from queuer.database.guests import guest
+
+#: Seconds that asking the server to cancel a statement may take.
+CANCEL_TIMEOUT = 5.0
+
+# The task's session lives in a savepoint: should it commit or roll back by itself, the transaction goes on.
+_JOINED: dict[str, Any] = {"join_transaction_mode": "create_savepoint"}
+_ATOMIC = {"isolation_level": "READ COMMITTED"}
+
+
+class TaskTransaction:
+    """One transaction, on one connection, for one attempt.
+
+    Args:
+        session_class: Of the task's `session`.
+
+    Raises:
+        DatabaseUnavailable: There is no connection to be had.
+    """
+
+    def __init__(self, database: Database, session_class: type[Any]) -> None:
+        self._config = database.config
+        with translated(self._config):
+            self._connection = database.engine.connect()
+            _make_atomic(self._connection)
+            self.session = session_class(bind=self._connection, **_JOINED)
+
+    def cancel(self) -> None:
+        """Has the server cancel the statement that the task waits for, if it does. From any thread."""
+        with suppress(psycopg.Error, AttributeError):  # the connection is gone, or the task closed it
+            driver: Any = self._connection.connection.driver_connection
+            if driver.info.transaction_status is TransactionStatus.ACTIVE:
+                driver.cancel_safe(timeout=CANCEL_TIMEOUT)
+
+    def commit_with(self, work: Work[bool]) -> bool:
+        """Commits what the task did along with `work`; rolls back both when `work` is false or anything raises.
+
+        Raises:
+            DatabaseUnavailable: The server went away. If that was during the commit, nobody knows what came of it.
+            sqlalchemy.exc.DBAPIError: The database refuses what the task wrote.
+        """
+        with translated(self._config), self._connection:
+            self.session.commit()  # flushes, and releases the task's savepoint
+            self.session.close()
+            if not _run(self._connection, self._config.schema, work):
+                return False
+            self._connection.commit()
+            return True
+
+    def abandon(self, *, is_broken: bool) -> None:
+        """Rolls back.
+
+        Args:
+            is_broken: The task was interrupted, perhaps in the midst of talking to the server: the connection can't be
+                used again.
+        """
+        with suppress(Exception), self._connection:  # whatever it says, nothing is committed
+            if is_broken:
+                self._connection.invalidate()
+            self.session.close()
+
+
+class AsyncTaskTransaction:
+    """`TaskTransaction` for a coroutine."""
+
+    session: Any
+
+    def __init__(self, database: Database, connection: AsyncConnection, session_class: type[Any]) -> None:
+        self._config = database.config
+        self._connection = connection
+        self.session = session_class(bind=connection, **_JOINED)
+
+    @classmethod
+    async def begin(cls, database: Database, session_class: type[Any]) -> "AsyncTaskTransaction":
+        with translated(database.config):
+            connection = await database.async_engine().connect()
+            await connection.run_sync(_make_atomic)
+            return cls(database, connection, session_class)
+
+    async def commit_with(self, work: Work[bool]) -> bool:
+        with translated(self._config):
+            async with aclosing(self._connection):
+                await self.session.commit()
+                await self.session.close()
+                if not await self._connection.run_sync(_run, self._config.schema, work):
+                    return False
+                await self._connection.commit()
+                return True
+
+    async def abandon(self, *, is_broken: bool) -> None:
+        with suppress(Exception):
+            async with aclosing(self._connection):
+                if is_broken:
+                    await self._connection.invalidate()
+                await self.session.close()
+
+
+def _make_atomic(connection: Connection) -> None:
+    """An application's engine may be in autocommit."""
+    if connection.connection.dbapi_connection.autocommit:  # type: ignore[union-attr] # psycopg has it
+        connection.execution_options(**_ATOMIC)
+    connection.begin()
+
+
+def _run(connection: Connection, schema: str, work: Work[bool]) -> bool:
+    with guest(connection, schema) as session:
+        return work(session)

@@ -1,0 +1,90 @@
+"""Attempts whose task gets a session: what it writes and the end of its job are one transaction."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
+
+from queuer.values import Outcome, Verdict
+from queuer.worker.attempt import Attempt, ending_of
+
+
+class Transaction(Protocol):
+    """The transaction of one attempt."""
+
+    session: Any
+
+    def cancel(self) -> None:
+        """Ends what the task waits for in the database. From any thread."""
+
+    def complete(self, outcome: Outcome) -> bool:
+        """Commits what the task wrote along with the end of its job.
+
+        False = the job was given to another worker or cancelled, and all is rolled back. Raises when it could not be
+        committed, or nobody knows whether it was.
+        """
+
+    def abandon(self, *, is_broken: bool) -> None:
+        """Rolls back. `is_broken` = the task was interrupted, and the connection may be in any state."""
+
+
+class AsyncTransaction(Protocol):
+    """`Transaction` for a coroutine, whose own cancelling ends what it waits for."""
+
+    session: Any
+
+    async def complete(self, outcome: Outcome) -> bool: ...
+
+    async def abandon(self, *, is_broken: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """Begin one, with a session of the class that is given."""
+
+    begin: Callable[[type[Any]], Transaction]
+    begin_async: Callable[[type[Any]], Awaitable[AsyncTransaction]]
+
+
+def in_transaction(
+    attempt: Attempt, transactions: Transactions, call: Callable[[Attempt], Outcome | None]
+) -> Outcome | None:
+    """Runs an attempt in a transaction of its own. Returns what is left to be written, if anything is."""
+    assert attempt.task.session is not None  # noqa: S101 - for the type checker
+    try:
+        transaction = transactions.begin(attempt.task.session.session_class)
+    except Exception as error:  # noqa: BLE001 - no connection, or the session's class is the user's
+        return attempt.settle(ending_of(None, error))
+    attempt.join(transaction.session, transaction.cancel)
+    outcome = call(attempt)
+    if not _has_succeeded(outcome):
+        transaction.abandon(is_broken=attempt.interrupted_by is not None)
+        return outcome
+    try:
+        # Else the outcome is written like any other: it is dropped if the job is not ours, and cancelled if it was.
+        return None if transaction.complete(outcome) else outcome
+    except Exception as error:  # noqa: BLE001 - a constraint, or the connection: if it was committed, this is dropped
+        return attempt.settle(ending_of(None, error))
+
+
+async def in_async_transaction(
+    attempt: Attempt, transactions: Transactions, call: Callable[[Attempt], Awaitable[Outcome | None]]
+) -> Outcome | None:
+    """`in_transaction` for a coroutine."""
+    assert attempt.task.session is not None  # noqa: S101 - for the type checker
+    try:
+        transaction = await transactions.begin_async(attempt.task.session.session_class)
+    except Exception as error:  # noqa: BLE001
+        return attempt.settle(ending_of(None, error))
+    attempt.join(transaction.session)
+    outcome = await call(attempt)
+    if not _has_succeeded(outcome):
+        await transaction.abandon(is_broken=attempt.interrupted_by is not None)
+        return outcome
+    try:
+        return None if await transaction.complete(outcome) else outcome
+    except Exception as error:  # noqa: BLE001
+        return attempt.settle(ending_of(None, error))
+
+
+def _has_succeeded(outcome: Outcome | None) -> TypeGuard[Outcome]:
+    return outcome is not None and outcome.verdict is Verdict.SUCCEEDED

@@ -1,0 +1,283 @@
+"""Tasks that take a `session`: what they write and the end of their job are one transaction."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Annotated, Any
+
+import pytest
+from sqlalchemy import Engine, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from support.applications import Base, Order, engine_of
+from support.contract import ended, eventually
+
+from queuer import DatabaseConfiguration, InvalidParameters, Job, JobStatus, OnError, Options, Queuer, Schedule
+
+
+@pytest.fixture
+def orders(config: DatabaseConfiguration) -> Iterator[Engine]:
+    engine = engine_of(config)
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def items(orders: Engine) -> list[str]:
+    with Session(orders) as session:
+        return list(session.scalars(select(Order.item).order_by(Order.id)))
+
+
+def buy(session: Session, item: str) -> str:
+    session.add(Order(item=item))
+    return f"bought {item}"
+
+
+async def buy_async(session: AsyncSession, item: str) -> str:
+    session.add(Order(item=item))
+    return f"bought {item}"
+
+
+@pytest.fixture(params=[buy, buy_async], ids=["sync", "async"])
+def task(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    task: Callable[..., Any] = request.param
+    return task
+
+
+def test_what_the_task_writes_is_there_with_the_outcome(q: Queuer, orders: Engine, task: Callable[..., Any]) -> None:
+    q.add_task_with_name(task, "buy")
+    q.start()
+    assert ended(q, q.add_job("buy", "tea")).result == "bought tea"
+    assert ended(q, q.add_job("buy", item="milk")).result == "bought milk"
+    assert items(orders) == ["tea", "milk"]
+
+
+def test_callers_give_all_but_the_session(q: Queuer) -> None:
+    q.add_task(buy)
+    assert q.add_job(buy, "tea").parameters == ["tea"]
+    for parameters, keyed in [((), {}), (("tea", "milk"), {}), (("tea",), {"session": None})]:
+        with pytest.raises(InvalidParameters, match=r"task 'buy' takes \(item: str\)"):
+            q.add_job(buy, *parameters, **keyed)  # type: ignore[call-overload]
+
+
+def _fails(session: Session) -> None:
+    session.add(Order(item="tea"))
+    session.flush()
+    raise RuntimeError("after all")
+
+
+async def _fails_async(session: AsyncSession) -> None:
+    session.add(Order(item="tea"))
+    await session.flush()
+    raise RuntimeError("after all")
+
+
+@pytest.mark.parametrize("fails", [_fails, _fails_async])
+def test_a_task_that_fails_has_written_nothing(q: Queuer, orders: Engine, fails: Callable[..., Any]) -> None:
+    q.add_task_with_name(fails, "buy")
+    q.start()
+    job = q.add_job_with_options(Options(on_error=OnError(max_retries=1, retry_delay=0)), "buy")
+    failed = ended(q, job)
+    assert (failed.status, failed.error, len(failed.failures)) == (JobStatus.FAILED, "RuntimeError: after all", 2)
+    assert items(orders) == []
+
+
+def test_what_the_database_refuses_at_the_commit_fails_the_job(q: Queuer, orders: Engine) -> None:
+    with orders.begin() as connection:
+        connection.execute(text("ALTER TABLE orders ADD UNIQUE (item) DEFERRABLE INITIALLY DEFERRED"))
+    q.add_task(buy)
+    q.start()
+    assert ended(q, q.add_job(buy, "tea")).status == JobStatus.SUCCEEDED
+    failed = ended(q, q.add_job(buy, "tea"))
+    assert (failed.status, (failed.error or "").partition(":")[0]) == (JobStatus.FAILED, IntegrityError.__name__)
+    assert items(orders) == ["tea"]
+
+
+def test_a_task_that_commits_by_itself_still_commits_with_its_job(q: Queuer, orders: Engine) -> None:
+    seen: list[list[str]] = []
+
+    def commits(session: Session) -> None:
+        session.add(Order(item="tea"))
+        session.commit()
+        seen.append(items(orders))
+        session.add(Order(item="lost"))
+        session.rollback()
+        session.add(Order(item="milk"))
+        if current_attempt() == 1:
+            raise RuntimeError("again")
+
+    attempts = iter([1, 2])
+
+    def current_attempt() -> int:
+        return next(attempts)
+
+    q.add_task(commits)
+    q.start()
+    job = q.add_job_with_options(Options(on_error=OnError(max_retries=1, retry_delay=0)), commits)
+    assert ended(q, job).status == JobStatus.SUCCEEDED
+    assert seen == [[], []]
+    assert items(orders) == ["tea", "milk"]
+
+
+def test_a_worker_that_lost_its_job_can_not_commit(q: Queuer, orders: Engine) -> None:
+    entered, may_go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(session: Session) -> None:
+        session.add(Order(item="tea"))
+        session.flush()
+        entered.release()
+        assert may_go_on.wait(10)
+
+    q.add_task(slow)
+    q.start()
+    job = q.add_job(slow)
+    assert entered.acquire(timeout=10)
+    with orders.begin() as connection:  # as a rescue, and another worker's claim, would
+        connection.execute(update(Job).values(attempts=Job.attempts + 1))
+    may_go_on.set()
+    eventually(lambda: q.get_connections() and not _in_transaction(orders))
+    assert items(orders) == []
+    assert q.get_job(job.rid).status == JobStatus.RUNNING
+
+
+def _in_transaction(orders: Engine) -> bool:
+    with orders.connect() as connection:
+        mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+        return bool(connection.scalar(text(mine)))
+
+
+def test_what_is_cancelled_as_it_ends_has_written_nothing(q: Queuer, orders: Engine) -> None:
+    entered, may_go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(session: Session) -> None:
+        session.add(Order(item="tea"))
+        session.flush()
+        entered.release()
+        while not may_go_on.is_set():
+            may_go_on.wait(0.005)
+
+    q.add_task(slow)
+    q.start()
+    job = q.add_job(slow)
+    assert entered.acquire(timeout=10)
+    with orders.begin() as connection:  # unlike cancel_job, it does not interrupt: the task ends as if nothing were
+        connection.execute(update(Job).values(cancel_requested_at=func.now()))
+    may_go_on.set()
+    assert ended(q, job).status == JobStatus.CANCELLED
+    assert items(orders) == []
+
+
+@pytest.mark.parametrize("how", ["thread", "loop"])
+def test_a_timeout_ends_a_statement_and_writes_nothing(q: Queuer, orders: Engine, how: str) -> None:
+    def sleeps(session: Session) -> None:
+        session.execute(insert(Order).values(item="tea"))
+        session.execute(text("SELECT pg_sleep(3600)"))
+
+    async def sleeps_async(session: AsyncSession) -> None:
+        await session.execute(insert(Order).values(item="tea"))
+        await session.execute(text("SELECT pg_sleep(3600)"))
+
+    q.add_task_with_name(sleeps if how == "thread" else sleeps_async, "sleeps")
+    q.add_task(buy)
+    q.start()
+    failed = ended(q, q.add_job_with_options(Options(on_error=OnError(timeout=0.2, max_retries=0)), "sleeps"))
+    assert (failed.status, (failed.error or "").partition(":")[0]) == (JobStatus.FAILED, "JobTimeout")
+    ended(q, q.add_job(buy, "milk"))
+    assert items(orders) == ["milk"]
+
+
+def test_jobs_that_it_adds_in_its_session_are_there_only_if_it_succeeds(q: Queuer, orders: Engine) -> None:
+    def adds(session: Session, fails: bool) -> None:
+        q.in_session(session).add_job("later")
+        if fails:
+            raise RuntimeError("after all")
+
+    q.add_task(adds)
+    q.start()
+    ended(q, q.add_job("adds", fails=True))
+    assert q.get_jobs() == []
+    parent = ended(q, q.add_job("adds", fails=False))
+    [child] = q.get_jobs()
+    assert (child.task_name, child.parent_rid) == ("later", parent.rid)
+
+
+def test_a_series_goes_on_in_the_same_transaction(q: Queuer, orders: Engine) -> None:
+    q.add_task(buy)
+    schedule = Schedule(max_count=3, interval=timedelta(milliseconds=20))
+    q.start()
+    first = q.add_job_with_options(Options(schedule=schedule), buy, "tea")
+    runs = eventually(lambda: [run for run in q.get_jobs_ended() if run.status == JobStatus.SUCCEEDED][2:] and [1])
+    assert runs
+    assert items(orders) == ["tea"] * 3
+    assert {run.series_rid or run.rid for run in q.get_jobs_ended()} == {first.rid}
+
+
+def test_a_result_json_can_not_hold_writes_nothing(q: Queuer, orders: Engine) -> None:
+    def odd(session: Session) -> object:
+        session.add(Order(item="tea"))
+        return object()
+
+    q.add_task(odd)
+    q.start()
+    assert ended(q, q.add_job(odd)).status == JobStatus.FAILED
+    assert items(orders) == []
+
+
+class Special(Session):
+    """What a library like SQLModel makes of it."""
+
+
+def test_the_session_is_of_the_class_that_is_annotated_and_stands_where_it_stands(q: Queuer) -> None:
+    def second(a: int, session: Annotated[Special, "a dependency elsewhere"], b: int = 0) -> list[Any]:
+        return [a, type(session).__name__, b]
+
+    def by_name(*numbers: int, session: Session, **more: int) -> list[Any]:
+        return [*numbers, type(session).__name__, more]
+
+    q.add_task(second)
+    q.add_task(by_name)
+    q.start()
+    assert ended(q, q.add_job("second", 1, 2)).result == [1, "Special", 2]
+    assert ended(q, q.add_job("second", b=2, a=1)).result == [1, "Special", 2]
+    assert ended(q, q.add_job("by_name", 1, 2, x=3)).result == [1, 2, "Session", {"x": 3}]
+
+
+def _two(a: Session, b: Session) -> None: ...
+def _mixed(session: AsyncSession) -> None: ...
+async def _mixed_async(session: Session) -> None: ...
+def _unresolved(session: "Nowhere.Session") -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        (_two, "has 2 parameters for a session; allowed is one"),
+        (_mixed, "is a plain function; annotate session as Session"),
+        (_mixed_async, "is a coroutine function; annotate session as AsyncSession"),
+        (_unresolved, "annotates session as Nowhere.Session, which can't be found .* import it outside of"),
+    ],
+)
+def test_a_task_whose_session_makes_no_sense_is_refused(q: Queuer, task: Callable[..., Any], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        q.add_task(task)
+
+
+def test_no_other_process_can_have_the_session(q: Queuer) -> None:
+    with pytest.raises(ValueError, match="takes a session, which no other process can have"):
+        q.add_task(buy, executor="process")
+
+
+def test_a_parameter_called_session_without_the_annotation_is_the_callers(q: Queuer) -> None:
+    q.add_task_with_name(lambda session: session, "plain")
+    q.start()
+    assert ended(q, q.add_job("plain", session=7)).result == 7
+
+
+def test_many_at_once(make_queuer: Callable[..., Queuer], orders: Engine, task: Callable[..., Any]) -> None:
+    q = make_queuer(max_concurrency=8)
+    q.add_task_with_name(task, "buy")
+    q.start()
+    jobs = [q.add_job("buy", str(number)) for number in range(60)]
+    assert {ended(q, job).status for job in jobs} == {JobStatus.SUCCEEDED}
+    assert sorted(items(orders)) == sorted(str(number) for number in range(60))
