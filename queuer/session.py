@@ -1,7 +1,7 @@
 """Adding jobs in a transaction of the caller's: `q.in_session(session)`."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ParamSpec, overload
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, overload
 from uuid import UUID
 
 from queuer.database.callers import CallersTransactions
@@ -9,11 +9,10 @@ from queuer.models import Job
 from queuer.operations import enqueue
 from queuer.operations.enqueue import BatchJob
 from queuer.options import Options
+from queuer.session_parameters import AnySession
 from queuer.tasks import TaskRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from queuer.database.callers import Given, GivenAsync
 
 P = ParamSpec("P")
@@ -39,7 +38,11 @@ class SessionJobs:
         self._given = given
 
     @overload
-    def add_job(self, task: "Callable[P, Any]", /, *parameters: P.args, **parameters_keyed: P.kwargs) -> Job: ...
+    def add_job(
+        self, task: Callable[Concatenate[AnySession, P], Any], /, *parameters: P.args, **parameters_keyed: P.kwargs
+    ) -> Job: ...
+    @overload
+    def add_job(self, task: Callable[P, Any], /, *parameters: P.args, **parameters_keyed: P.kwargs) -> Job: ...
     @overload
     def add_job(self, task: str, /, *parameters: Any, **parameters_keyed: Any) -> Job: ...
     def add_job(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
@@ -49,7 +52,16 @@ class SessionJobs:
 
     @overload
     def add_job_with_options(
-        self, options: Options | None, task: "Callable[P, Any]", /, *parameters: P.args, **parameters_keyed: P.kwargs
+        self,
+        options: Options | None,
+        task: Callable[Concatenate[AnySession, P], Any],
+        /,
+        *parameters: P.args,
+        **parameters_keyed: P.kwargs,
+    ) -> Job: ...
+    @overload
+    def add_job_with_options(
+        self, options: Options | None, task: Callable[P, Any], /, *parameters: P.args, **parameters_keyed: P.kwargs
     ) -> Job: ...
     @overload
     def add_job_with_options(
@@ -79,7 +91,11 @@ class AsyncSessionJobs:
         self._given = given
 
     @overload
-    async def add_job(self, task: "Callable[P, Any]", /, *parameters: P.args, **parameters_keyed: P.kwargs) -> Job: ...
+    async def add_job(
+        self, task: Callable[Concatenate[AnySession, P], Any], /, *parameters: P.args, **parameters_keyed: P.kwargs
+    ) -> Job: ...
+    @overload
+    async def add_job(self, task: Callable[P, Any], /, *parameters: P.args, **parameters_keyed: P.kwargs) -> Job: ...
     @overload
     async def add_job(self, task: str, /, *parameters: Any, **parameters_keyed: Any) -> Job: ...
     async def add_job(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
@@ -89,7 +105,16 @@ class AsyncSessionJobs:
 
     @overload
     async def add_job_with_options(
-        self, options: Options | None, task: "Callable[P, Any]", /, *parameters: P.args, **parameters_keyed: P.kwargs
+        self,
+        options: Options | None,
+        task: Callable[Concatenate[AnySession, P], Any],
+        /,
+        *parameters: P.args,
+        **parameters_keyed: P.kwargs,
+    ) -> Job: ...
+    @overload
+    async def add_job_with_options(
+        self, options: Options | None, task: Callable[P, Any], /, *parameters: P.args, **parameters_keyed: P.kwargs
     ) -> Job: ...
     @overload
     async def add_job_with_options(

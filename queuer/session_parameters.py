@@ -3,7 +3,14 @@
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+#: For type checkers: the first parameter of a task, which callers do not give.
+AnySession = TypeVar("AnySession", bound="Session | AsyncSession")
 
 _SESSION = ("sqlalchemy.orm.session", "Session")
 _ASYNC_SESSION = ("sqlalchemy.ext.asyncio.session", "AsyncSession")

@@ -9,6 +9,9 @@ from decimal import Decimal
 from typing import Any, assert_type
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
 import queuer
 from queuer import Job, JobArchive, Options, Queuer
 
@@ -27,6 +30,19 @@ async def ship(order: Order, at: datetime | None = None) -> Order:
     return order
 
 
+class OwnSession(Session):
+    """As libraries derive one."""
+
+
+def charge(session: Session, order: int, *, note: str = "") -> None: ...
+
+
+async def charge_async(session: AsyncSession, order: int) -> None: ...
+
+
+def charge_own(session: OwnSession, order: int) -> None: ...
+
+
 def anything(*parameters: int, **keyed: str) -> None: ...
 
 
@@ -43,6 +59,12 @@ def adding(q: Queuer, order: Order) -> None:
     q.add_job(ship, order, None)
     q.add_job(ship, {"id": "…", "total": "1.10"})  # E: No overload variant
     q.add_job(ship, order, at="tomorrow")  # E: incompatible type "str"; expected "datetime | None"
+
+    assert_type(q.add_job(charge, 17, note="gift"), Job)  # the session is the worker's to give
+    q.add_job(charge_async, 17)
+    q.add_job(charge_own, 17)
+    q.add_job(charge)  # E: No overload variant
+    q.add_job(charge_async, "17")  # E: No overload variant
 
     q.add_job(anything, 1, 2, a="b")
     q.add_job(anything, 1, "2")  # E: No overload variant
@@ -92,3 +114,10 @@ def reading(q: Queuer, job: Job) -> None:
     assert_type(q.wait_for_job_finished(job.rid), JobArchive | None)
     assert_type(q.get_job_ended(str(job.rid)).result, Any)
     q.wait_for_job_finished(job)  # E: incompatible type "Job"; expected "UUID | str"
+
+
+async def in_the_callers_transaction(q: Queuer, session: Session, async_session: AsyncSession) -> None:
+    assert_type(q.in_session(session).add_job(charge, 17), Job)
+    assert_type(await q.in_session(async_session).add_job(greet, "you"), Job)
+    q.in_session(session).add_job(greet, 5)  # E: No overload variant
+    q.in_session("session")  # E: No overload variant
