@@ -26,7 +26,7 @@ def run(q: Queuer, task: Any, /, *parameters: Any, options: Options | None = Non
 def test_every_way_to_add_a_task_takes_an_executor(q: Queuer, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = TaskRegistry()
     monkeypatch.setattr("queuer.tasks.declared", registry)
-    monkeypatch.setattr("queuer.client.declared", registry)
+    monkeypatch.setattr("queuer.producer.declared", registry)
     for add in (
         q.add_task,
         lambda fn, executor: q.add_task_with_name(fn, "name", executor=executor),

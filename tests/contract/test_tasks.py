@@ -14,7 +14,7 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> TaskRegistry:
     """Tasks that a test declares for all queuers end with it."""
     registry = TaskRegistry()
     monkeypatch.setattr("queuer.tasks.declared", registry)
-    monkeypatch.setattr("queuer.client.declared", registry)
+    monkeypatch.setattr("queuer.producer.declared", registry)
     return registry
 
 
