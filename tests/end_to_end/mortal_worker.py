@@ -69,8 +69,9 @@ def work(config: DatabaseConfiguration, fate: Fate) -> Queuer:
 
 def live_and_die(config: DatabaseConfiguration, point: str, number: int) -> None:
     """Ends by a signal only."""
-    if point == "any time":
-        threading.Timer(number / 200, os.kill, [os.getpid(), signal.SIGKILL]).start()
+    # The point may never be reached, when few jobs are left.
+    latest = number / 100 if point == "any time" else 5
+    threading.Timer(latest, os.kill, [os.getpid(), signal.SIGKILL]).start()
     work(config, Fate(point, number)).start()
     time.sleep(3600)  # the worker's threads do the rest
 
@@ -94,7 +95,7 @@ def main() -> None:
     config, chance = DatabaseConfiguration.from_url(url), random.Random(seed)
     died: Counter[str] = Counter()
     while died.total() < int(deaths) and take_back(config):
-        point, number = chance.choice(POINTS), chance.randint(1, 25)
+        point, number = chance.choice(POINTS), chance.randint(1, 12)
         child = os.fork()
         if child == 0:
             live_and_die(config, point, number)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from queuer import BatchJob, DatabaseConfiguration, JobStatus, Queuer
 
 DEATHS = 200
-JOBS = 1000
+JOBS = 1500
 
 
 @pytest.mark.timeout(250)
