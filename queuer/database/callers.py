@@ -61,19 +61,17 @@ class CallersTransactions:
         """
         with _explained(given):
             connection = _connection_of(given)
-            own = None if self._knows(connection) else self._database.run_single(whereabouts)[0]
+            is_known = connection.engine.pool in self._known_pools
+            own = None if is_known else self._database.run_single(whereabouts)[0]
             return self._run_on(connection, own, work)
 
     async def run_async(self, given: GivenAsync, work: Work[T]) -> T:
         """`run` for a coroutine."""
         with _explained(given):
             connection = await _async_connection_of(given)
-            is_known = self._knows(await connection.run_sync(lambda connection: connection))
+            is_known = connection.engine.pool in self._known_pools
             own = None if is_known else (await self._database.run_single_async(whereabouts))[0]
             return await connection.run_sync(self._run_on, own, work)
-
-    def _knows(self, connection: Connection) -> bool:
-        return connection.engine.pool in self._known_pools
 
     def _run_on(self, connection: Connection, own: Place | None, work: Work[T]) -> T:
         if connection.connection.dbapi_connection.autocommit:  # type: ignore[union-attr] # every driver has it

@@ -1,9 +1,9 @@
 """Transactions in which a task writes and its job ends: both are committed together, or neither."""
 
+import threading
 from contextlib import aclosing, suppress
 from typing import Any
 
-import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,10 +36,16 @@ class TaskTransaction:
             self._connection = database.engine.connect()
             _make_atomic(self._connection)
             self.session = session_class(bind=self._connection, **_JOINED)
+        self._canceller: threading.Thread | None = None
 
     def cancel(self) -> None:
-        """Has the server cancel the statement that the task waits for, if it does. From any thread."""
-        with suppress(psycopg.Error, AttributeError):  # the connection is gone, or the task closed it
+        """Has the server cancel the statement that the task waits for, if it does. From any thread; returns at once."""
+        if self._canceller is None or not self._canceller.is_alive():
+            self._canceller = threading.Thread(target=self._cancel, name="queuer cancel", daemon=True)
+            self._canceller.start()
+
+    def _cancel(self) -> None:
+        with suppress(Exception):  # the connection is gone, or the task closed it
             driver: Any = self._connection.connection.driver_connection
             if driver.info.transaction_status is TransactionStatus.ACTIVE:
                 driver.cancel_safe(timeout=CANCEL_TIMEOUT)
@@ -57,6 +63,8 @@ class TaskTransaction:
             if not _run(self._connection, self._config.schema, work):
                 return False
             self._connection.commit()
+            if self._canceller is not None:  # who has the connection next must not be cancelled
+                self._connection.invalidate()
             return True
 
     def abandon(self, *, is_broken: bool) -> None:

@@ -21,6 +21,9 @@ Interrupt = JobTimeout | JobCancelled | JobInterrupted
 
 NEVER = float("inf")
 
+#: Seconds until an attempt is made once more that the database did not let begin or end.
+AGAIN_AFTER = 1.0
+
 #: Characters of a message, and of a traceback from its end, that are kept.
 LONGEST_MESSAGE = 10_000
 LONGEST_TRACEBACK = 20_000
@@ -130,6 +133,10 @@ class Attempt:
         if ending.is_final:
             return self._outcome(Verdict.FAILED, failure=ending.failure)
         return self._failed(ending.failure)
+
+    def once_more(self) -> Outcome:
+        """What becomes of the job when the attempt came to nothing for want of the database: that is no failure."""
+        return self._outcome(Verdict.RETRY, delay=AGAIN_AFTER)
 
     def _failed(self, failure: Failure) -> Outcome:
         delay = next_retry(self.on_error, self.job.failures + 1)

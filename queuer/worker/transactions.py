@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
+from queuer.errors import DatabaseUnavailable
 from queuer.values import Outcome, Verdict
 from queuer.worker.attempt import Attempt, ending_of
 
@@ -19,8 +20,10 @@ class Transaction(Protocol):
     def complete(self, outcome: Outcome) -> bool:
         """Commits what the task wrote along with the end of its job.
 
-        False = the job was given to another worker or cancelled, and all is rolled back. Raises when it could not be
-        committed, or nobody knows whether it was.
+        False = the job was given to another worker or cancelled, and all is rolled back.
+
+        Raises:
+            DatabaseUnavailable: It could not be committed, or nobody knows whether it was.
         """
 
     def abandon(self, *, is_broken: bool) -> None:
@@ -39,7 +42,7 @@ class AsyncTransaction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """Begin one, with a session of the class that is given."""
+    """Begin one, with a session of the class that is given. Raise `DatabaseUnavailable`."""
 
     begin: Callable[[type[Any]], Transaction]
     begin_async: Callable[[type[Any]], Awaitable[AsyncTransaction]]
@@ -52,7 +55,9 @@ def in_transaction(
     assert attempt.task.session is not None  # noqa: S101 - for the type checker
     try:
         transaction = transactions.begin(attempt.task.session.session_class)
-    except Exception as error:  # noqa: BLE001 - no connection, or the session's class is the user's
+    except DatabaseUnavailable:
+        return attempt.once_more()
+    except Exception as error:  # noqa: BLE001 - the session's class may be the user's
         return attempt.settle(ending_of(None, error))
     attempt.join(transaction.session, transaction.cancel)
     outcome = call(attempt)
@@ -62,7 +67,9 @@ def in_transaction(
     try:
         # Else the outcome is written like any other: it is dropped if the job is not ours, and cancelled if it was.
         return None if transaction.complete(outcome) else outcome
-    except Exception as error:  # noqa: BLE001 - a constraint, or the connection: if it was committed, this is dropped
+    except DatabaseUnavailable:
+        return attempt.once_more()  # which is dropped if it was committed after all
+    except Exception as error:  # noqa: BLE001 - a constraint of the user's tables
         return attempt.settle(ending_of(None, error))
 
 
@@ -73,6 +80,8 @@ async def in_async_transaction(
     assert attempt.task.session is not None  # noqa: S101 - for the type checker
     try:
         transaction = await transactions.begin_async(attempt.task.session.session_class)
+    except DatabaseUnavailable:
+        return attempt.once_more()
     except Exception as error:  # noqa: BLE001
         return attempt.settle(ending_of(None, error))
     attempt.join(transaction.session)
@@ -82,6 +91,8 @@ async def in_async_transaction(
         return outcome
     try:
         return None if await transaction.complete(outcome) else outcome
+    except DatabaseUnavailable:
+        return attempt.once_more()
     except Exception as error:  # noqa: BLE001
         return attempt.settle(ending_of(None, error))
 

@@ -13,7 +13,17 @@ from sqlalchemy.orm import Session
 from support.applications import Base, Order, engine_of
 from support.contract import ended, eventually
 
-from queuer import DatabaseConfiguration, InvalidParameters, Job, JobStatus, OnError, Options, Queuer, Schedule
+from queuer import (
+    DatabaseConfiguration,
+    InvalidParameters,
+    Job,
+    JobStatus,
+    OnError,
+    Options,
+    Queuer,
+    Schedule,
+    current_job,
+)
 
 
 @pytest.fixture
@@ -185,6 +195,25 @@ def test_a_timeout_ends_a_statement_and_writes_nothing(q: Queuer, orders: Engine
     assert (failed.status, (failed.error or "").partition(":")[0]) == (JobStatus.FAILED, "JobTimeout")
     ended(q, q.add_job(buy, "milk"))
     assert items(orders) == ["milk"]
+
+
+def test_a_connection_that_breaks_at_the_commit_is_no_failure(q: Queuer, orders: Engine) -> None:
+    attempts: list[int] = []
+
+    def cut_off(session: Session) -> None:
+        session.add(Order(item="tea"))
+        session.flush()
+        attempts.append(current_job().attempt)
+        if len(attempts) == 1:
+            pid = session.scalar(select(func.pg_backend_pid()))
+            with orders.connect() as connection:
+                connection.execute(select(func.pg_terminate_backend(pid, 5000)))  # milliseconds: it waits for the end
+
+    q.add_task(cut_off)
+    q.start()
+    done = ended(q, q.add_job(cut_off))
+    assert (done.status, done.failures, attempts) == (JobStatus.SUCCEEDED, [], [1, 2])
+    assert items(orders) == ["tea"]
 
 
 def test_jobs_that_it_adds_in_its_session_are_there_only_if_it_succeeds(q: Queuer, orders: Engine) -> None:
