@@ -54,6 +54,7 @@ def run(target: migrate.Target) -> None:
 def write_sql(config: DatabaseConfiguration) -> None:
     configure(schema=config.schema, with_timescale=config.with_timescale, dialect_name="postgresql", literal_binds=True)
     with context.begin_transaction():
+        migrate.write_schema(context.get_context(), config.schema)
         context.run_migrations()
 
 

@@ -54,6 +54,10 @@ class ProcessDied(QueuerError):
     """The child process of a task ended while the task ran: a crash, an exit, or a kill from outside."""
 
 
+class ReadOnlyModel(QueuerError, TypeError):
+    """A row of the queue's was added, changed or deleted through a SQLAlchemy session. The queuer writes them."""
+
+
 class JobTimeout(QueuerError, TimeoutError):
     """An attempt took longer than its `OnError.timeout`. Raised inside the task."""
 

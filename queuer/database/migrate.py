@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import BigInteger, Connection, Engine, func, inspect, literal, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
@@ -24,6 +23,17 @@ from queuer.models import Base
 from queuer.repositories.timescale import functions_of
 
 VERSION_TABLE = "queuer_alembic_version"
+
+_DUPLICATE_TABLE = "42P07"
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+# Without an action, or with RESTRICT. The job would run, could not be archived, and would run again.
+_HOLDING = """
+SELECT conname AS constraint, conrelid::regclass::text AS table, relname AS referred
+FROM pg_constraint JOIN pg_class c ON c.oid = confrelid JOIN pg_namespace n ON n.oid = relnamespace
+WHERE contype = 'f' AND confdeltype IN ('a', 'r') AND nspname = :schema
+    AND relname IN ('job', 'job_archive', 'worker')
+"""
 
 # Alembic's `context` and `op` are globals of the process.
 _one_at_a_time = threading.Lock()
@@ -44,35 +54,44 @@ def upgrade(engine: Engine, config: DatabaseConfiguration) -> None:
     Raises:
         DatabaseUnavailable: The server can't be reached.
         SchemaTooNew: A newer queuer migrated it.
-        ConfigurationError: The server is too old, or has no TimescaleDB though it is required.
+        ConfigurationError: The server is too old; or has no TimescaleDB though it is required; or a foreign key of
+            another table's keeps jobs from ending.
     """
     scripts = ScriptDirectory(str(folder()))
     with translated(config), engine.begin() as connection:
         check_server(connection)
         if not is_current(connection, config.schema, scripts):
-            with _permitted(config):
+            with explained(config.schema, config.username, "QUEUER_DB_SCHEMA or DatabaseConfiguration(schema=…)"):
                 _run_alembic(Target(connection, config.schema, config.with_timescale))
         if config.with_timescale:
             _require_hypertable(connection, config.schema)
+        _require_rows_can_go(connection, config.schema)
 
 
 @contextmanager
-def _permitted(config: DatabaseConfiguration) -> Iterator[None]:
+def explained(schema: str, username: str | None, where_to_say: str) -> Iterator[None]:
+    """Turns what PostgreSQL refuses into `ConfigurationError`: names that are taken, and privileges that are missing.
+
+    Args:
+        where_to_say: How the caller chooses another schema.
+    """
     try:
         yield
     except ProgrammingError as error:
-        if isinstance(error.orig, psycopg.errors.DuplicateTable):
+        # psycopg2 has another name for it
+        sqlstate = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+        if sqlstate == _DUPLICATE_TABLE:
             raise ConfigurationError(
-                f"the schema {config.schema!r} has tables of another application, or of queuerPy:"
-                f" {first_line(error)}; give the queue a schema of its own with QUEUER_DB_SCHEMA or"
-                " DatabaseConfiguration(schema=…)"
+                f"the schema {schema!r} has tables of another application, or of queuerPy:"
+                f" {first_line(error)}; give the queue a schema of its own with {where_to_say}"
             ) from error
-        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+        if sqlstate != _INSUFFICIENT_PRIVILEGE:
             raise
+        who = f"user {username!r}" if username else "this user"
         raise ConfigurationError(
-            f"user {config.username!r} may not make the queue's tables in the schema {config.schema!r}:"
-            f' {first_line(error)}; grant it CREATE ON SCHEMA "{config.schema}", or let its owner run'
-            " `alembic upgrade head`"
+            f"{who} may not make the queue's tables in the schema {schema!r}:"
+            f' {first_line(error)}; grant it CREATE ON SCHEMA "{schema}", or let its owner run'
+            " `python -m queuer.migrations upgrade head`"
         ) from error
 
 
@@ -85,15 +104,26 @@ def folder() -> Path:
 
 def is_current(connection: Connection, schema: str, scripts: ScriptDirectory) -> bool:
     """Whether the schema is at the newest revision. Raises `SchemaTooNew` when it is at one that is not known here."""
+    return current(connection, schema, scripts) == scripts.get_current_head()
+
+
+def current(connection: Connection, schema: str, scripts: ScriptDirectory) -> str | None:
+    """The revision that the schema is at; None = it has none of our tables.
+
+    The queue's own version table alone says so, whoever ran the revisions: a queuer, this folder's `env.py`, or an
+    application's Alembic.
+
+    Raises:
+        SchemaTooNew: It is at one that is not known here.
+    """
     options = {"version_table": VERSION_TABLE, "version_table_schema": schema}
-    found = set(MigrationContext.configure(connection, opts=options).get_current_heads())
-    known = {script.revision for script in scripts.walk_revisions()}
-    if found - known:
+    found = MigrationContext.configure(connection, opts=options).get_current_revision()
+    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
         raise SchemaTooNew(
-            f"the schema {schema!r} is at revision {', '.join(sorted(found - known))}, which this queuer does not know"
+            f"the schema {schema!r} is at revision {found}, which this queuer does not know"
             f" (its newest is {scripts.get_current_head()}); a newer version migrated it: upgrade queuer here, too"
         )
-    return found == set(scripts.get_heads())
+    return found
 
 
 def _run_alembic(target: Target) -> None:
@@ -106,14 +136,31 @@ def _run_alembic(target: Target) -> None:
 def prepare(target: Target) -> None:
     """Waits until no other process migrates this schema, creates it, and makes it the one that Alembic looks at."""
     connection, schema = target.connection, target.schema
-    # Held until the transaction ends, also when the process is killed.
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _lock_key(schema)})
-    if not inspect(connection).has_schema(schema):
-        connection.execute(CreateSchema(schema))
+    lock(connection, schema)
+    create_schema(connection, schema)
     path = sql.Identifier(schema).as_string()
     connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
     # The models have no schema, and autogenerate compares such tables with those of the default one.
     connection.dialect.default_schema_name = schema
+
+
+def lock(connection: Connection, schema: str) -> None:
+    """Waits until no other process migrates this schema. Held until the transaction ends, also when it is killed."""
+    # typed, because asyncpg would take any int for a small one
+    connection.execute(select(func.pg_advisory_xact_lock(literal(_lock_key(schema), BigInteger))))
+
+
+def create_schema(connection: Connection, schema: str) -> None:
+    """Creates the schema when it is missing."""
+    # IF NOT EXISTS would want the privilege to create it, also when it exists.
+    if not inspect(connection).has_schema(schema):
+        connection.execute(CreateSchema(schema))
+
+
+def write_schema(context: MigrationContext, schema: str) -> None:
+    """`create_schema` as SQL, which can't ask the database."""
+    if schema != "public":  # every database has that one
+        context.impl.static_output(f"CREATE SCHEMA IF NOT EXISTS {sql.Identifier(schema).as_string()};")
 
 
 def _lock_key(schema: str) -> int:
@@ -126,6 +173,16 @@ def _require_hypertable(connection: Connection, schema: str) -> None:
         raise ConfigurationError(
             f"with_timescale is True, but job_archive in the schema {schema!r} is a plain table: it was migrated where"
             " TimescaleDB was not offered, or with with_timescale=False; use None or False, or another schema"
+        )
+
+
+def _require_rows_can_go(connection: Connection, schema: str) -> None:
+    held = connection.execute(text(_HOLDING), {"schema": schema}).first()
+    if held is not None:
+        raise ConfigurationError(
+            f"foreign key {held.constraint!r} of table {held.table} would keep rows of {held.referred} from being"
+            " deleted: a job that ends leaves the table job, and old workers and ended jobs are deleted; declare it ON"
+            " DELETE SET NULL, or keep the rid without a foreign key"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from queuer.models.base import told
 from queuer.models.job import JobRecord
 
 
@@ -54,4 +55,4 @@ class JobArchive(JobRecord):
                 self.__dict__["_read_back"] = (read(self.results[0]),)
 
     def __repr__(self) -> str:
-        return f"<JobArchive {self.id} {self.rid} {self.task_name!r} {self.status.value} attempts={self.attempts}>"
+        return told(self, "id", "rid", "task_name", "status", "attempts")

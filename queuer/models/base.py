@@ -38,6 +38,10 @@ class Json(TypeDecorator[Any]):
         return self.impl_instance.coerce_compared_value(op, value)
 
 
+#: In `Table.info`, which also goes into copies made by `Table.to_metadata`: a table of the queue's.
+IS_OURS = "queuer"
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -57,3 +61,10 @@ def status_type(kind: type[PyEnum]) -> Enum:
     return Enum(
         kind, native_enum=False, length=16, create_constraint=False, values_callable=lambda k: [s.value for s in k]
     )
+
+
+def told(row: Base, *names: str) -> str:
+    """For `repr`: what of these attributes is loaded. To ask for the rest could query, or fail in a closed session."""
+    loaded = {name: vars(row)[name] for name in names if name in vars(row)}
+    shown = (f"{name}={value.value if isinstance(value, PyEnum) else value}" for name, value in loaded.items())
+    return f"<{' '.join((type(row).__name__, *shown))}>"

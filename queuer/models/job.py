@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from queuer.models.base import Base, status_type
+from queuer.models.base import Base, status_type, told
 from queuer.options import Options
 from queuer.states import JobStatus
 
@@ -102,4 +102,4 @@ class Job(JobRecord):
     cancel_requested_at: Mapped[datetime | None]
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} {self.rid} {self.task_name!r} {self.status.value} attempts={self.attempts}>"
+        return told(self, "id", "rid", "task_name", "status", "attempts")

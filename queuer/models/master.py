@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from queuer.models.base import Base
+from queuer.models.base import Base, told
 
 
 class Master(Base):
@@ -39,4 +39,4 @@ class Master(Base):
     worker_delete_after: Mapped[float] = mapped_column(server_default=text("86400"))
 
     def __repr__(self) -> str:
-        return f"<Master worker={self.worker_rid} heartbeat_at={self.heartbeat_at}>"
+        return told(self, "worker_rid", "heartbeat_at")

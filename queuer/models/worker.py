@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, Text, func,
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from queuer.models.base import Base, status_type
+from queuer.models.base import Base, status_type, told
 from queuer.states import WorkerRequest, WorkerStatus
 
 
@@ -38,4 +38,4 @@ class Worker(Base):
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     def __repr__(self) -> str:
-        return f"<Worker {self.id} {self.rid} {self.name!r} {self.status.value}>"
+        return told(self, "id", "rid", "name", "status")
