@@ -25,6 +25,14 @@ assert job.results == [42], job
 print("the wheel migrated a fresh database and ran", job)
 """
 
+#: With the queue's revisions among an application's own, of which it has none yet.
+INI = """
+[alembic]
+script_location = queuer:_migrations
+path_separator = space
+version_locations = %(here)s/versions queuer.migrations:versions
+"""
+
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -35,12 +43,23 @@ def main() -> None:
         venv.create(directory / "venv", with_pip=True)
         python = str(directory / "venv" / "bin" / "python")
         run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[embedded]")
-        run(python, "-c", USE, cwd=name, env=clean_environment(directory))
+        environ = clean_environment(directory)
+        run(python, "-c", USE, cwd=name, env=environ)
+        run(python, "-m", "queuer.migrations", "check", cwd=name, env=environ)
+        (directory / "alembic.ini").write_text(INI)
+        heads = run(python, "-m", "alembic", "heads", cwd=name, env=environ)
+        if "(queuer) (head)" not in heads:
+            sys.exit(f"the wheel's revisions for applications are not found: {heads}")
 
 
 def check_contents(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    wanted = {"queuer/_migrations/env.py", "queuer/_migrations/versions/", "queuer/py.typed"}
+    wanted = {
+        "queuer/_migrations/env.py",
+        "queuer/_migrations/versions/",
+        "queuer/migrations/versions/",
+        "queuer/py.typed",
+    }
     missing = [name for name in wanted if not any(found.startswith(name) for found in names)]
     top = {name.split("/")[0] for name in names}
     if missing or {entry for entry in top if not entry.startswith("queuer")}:
@@ -52,8 +71,10 @@ def clean_environment(home: Path) -> dict[str, str]:
     return {**kept, "HOME": str(home), "QUEUER_EMBEDDED_DIRECTORY": str(home / "data")}
 
 
-def run(*command: str, cwd: str | None = None, env: dict[str, str] | None = None) -> None:
-    subprocess.run(command, cwd=cwd, env=env, check=True)
+def run(*command: str, cwd: str | None = None, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, env=env, check=True, stdout=subprocess.PIPE, text=True)
+    print(done.stdout, end="")
+    return done.stdout
 
 
 if __name__ == "__main__":
