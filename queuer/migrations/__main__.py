@@ -13,7 +13,7 @@ from queuer.database import migrate
 
 def main(arguments: list[str]) -> None:
     logging.basicConfig(format="%(levelname)-5.5s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.INFO)
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
     line = CommandLine(prog="python -m queuer.migrations")
     options = line.parser.parse_args(arguments)
     if not hasattr(options, "cmd"):

@@ -8,7 +8,8 @@ from support.queues import OURS, Place
 
 from queuer import DatabaseConfiguration
 
-#: As application and queue share a schema, or not.
+DRIVERS = [("postgresql+psycopg", ASYNC), ("postgresql+asyncpg", ASYNC), ("postgresql+psycopg2", SYNC)]
+
 THEIRS = {"account", "alembic_version"}
 
 
@@ -48,10 +49,7 @@ def test_a_queue_that_is_there_already_is_taken_over(application: Application, p
 
 
 @pytest.mark.parametrize("make", [among, called])
-@pytest.mark.parametrize(
-    ("driver", "online"),
-    [("postgresql+psycopg", ASYNC), ("postgresql+asyncpg", ASYNC), ("postgresql+psycopg2", SYNC)],
-)
+@pytest.mark.parametrize(("driver", "online"), DRIVERS)
 def test_on_other_drivers(
     make: type[Application], driver: str, online: str, tmp_path: Path, empty_config: DatabaseConfiguration
 ) -> None:
@@ -74,11 +72,11 @@ def test_a_revision_that_fails_leaves_nothing(
     assert place.tables() == set()
 
 
-@pytest.mark.parametrize("make", [among, called])
+@pytest.mark.parametrize(("driver", "online"), DRIVERS)
 def test_tables_of_the_applications_that_have_our_names(
-    make: type[Application], tmp_path: Path, empty_config: DatabaseConfiguration
+    driver: str, online: str, tmp_path: Path, empty_config: DatabaseConfiguration
 ) -> None:
     Place(empty_config).execute("CREATE TABLE job (id int)")
-    failed = make(tmp_path, empty_config).attempt("upgrade", "heads")
+    failed = called(tmp_path, empty_config, driver=driver, online=online).attempt("upgrade", "head")
     assert "the schema 'public' has tables of another application" in failed.stderr
     assert "give the queue a schema of its own with context.configure(queuer_schema=…) in your env.py" in failed.stderr
