@@ -11,6 +11,8 @@ from support.queues import Place
 
 from queuer import DatabaseConfiguration
 
+pytestmark = pytest.mark.timeout(180)  # each command of Alembic's is a process
+
 COPIES = """
 for table in Job.metadata.tables.values():
     table.to_metadata(Base.metadata, schema={schema!r})
@@ -36,12 +38,27 @@ def made(directory: Path, config: DatabaseConfiguration, where: str, metadata: s
     return Application(directory, config, **options, **PLACES[where]), Place(config)
 
 
+ACCOUNT = """
+CREATE TABLE public.account (
+    id serial CONSTRAINT account_key PRIMARY KEY,
+    email varchar NOT NULL CONSTRAINT u_account UNIQUE
+)
+"""
+
+
 @pytest.mark.parametrize("metadata", METADATA)
 @pytest.mark.parametrize("where", PLACES)
 def test_our_tables_are_neither_dropped_nor_made(
     where: str, metadata: str, tmp_path: Path, empty_config: DatabaseConfiguration
 ) -> None:
     application, place = made(tmp_path, empty_config, where, metadata)
+    place.work()
+    place.execute(ACCOUNT)
+    assert "No new upgrade operations detected" in application.alembic("check")
+
+
+def test_a_revision_is_about_the_applications_tables_alone(tmp_path: Path, empty_config: DatabaseConfiguration) -> None:
+    application, place = made(tmp_path, empty_config, "public", "ours too")
     place.work()
     application.alembic("revision", "--autogenerate", "--message", "first")
     (revision,) = (tmp_path / "migrations" / "versions").glob("*.py")

@@ -8,6 +8,8 @@ from support.queues import OURS, Place
 
 from queuer import DatabaseConfiguration
 
+pytestmark = pytest.mark.timeout(180)  # each command of Alembic's is a process
+
 DRIVERS = [("postgresql+psycopg", ASYNC), ("postgresql+asyncpg", ASYNC), ("postgresql+psycopg2", SYNC)]
 
 THEIRS = {"account", "alembic_version"}
