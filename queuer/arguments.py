@@ -3,17 +3,20 @@
 import threading
 from uuid import UUID
 
+from queuer.foreign import plain_number, plain_text, shown
+
 
 def timeout_of(seconds: object) -> float:
     """Takes seconds, infinite ones too. Raises `ValueError` for anything else."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
-        raise ValueError(f"the timeout is {seconds!r}; allowed is a number of seconds, 0 or more")
-    return float(min(seconds, threading.TIMEOUT_MAX))
+    number = plain_number(seconds)
+    if number is None or not number >= 0:
+        raise ValueError(f"the timeout is {shown(seconds)}; allowed is a number of seconds, 0 or more")
+    return float(min(number, threading.TIMEOUT_MAX))
 
 
 def uuid_of(rid: object) -> UUID:
     """Takes a UUID or its text. Raises `ValueError` for anything else."""
     try:
-        return rid if isinstance(rid, UUID) else UUID(str(rid))
-    except ValueError:
-        raise ValueError(f"rid is {rid!r}; allowed is a UUID, or its text") from None
+        return rid if isinstance(rid, UUID) else UUID(plain_text(rid))
+    except Exception:  # noqa: BLE001 - whatever it is, it is none
+        raise ValueError(f"rid is {shown(rid)}; allowed is a UUID, or its text") from None

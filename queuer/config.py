@@ -9,7 +9,6 @@ from typing import Any, Self
 import psycopg
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from queuer.errors import ConfigurationError
 
@@ -126,7 +125,7 @@ class DatabaseConfiguration:
         """
         try:
             parsed = make_url(url)
-        except (ArgumentError, ValueError):
+        except Exception:  # noqa: BLE001 - whatever it is that was given: the reason may show a password
             raise ConfigurationError("the URL is malformed; allowed is postgresql://user@host:port/database") from None
         if parsed.get_backend_name() not in ("postgresql", "postgres"):
             raise ConfigurationError(f"the URL is of {parsed.drivername!r}; allowed is postgresql://…")

@@ -9,6 +9,7 @@ from queuer.database import embedded
 from queuer.database.application_engines import source_of
 from queuer.database.sources import Source
 from queuer.errors import ConfigurationError
+from queuer.foreign import is_a, plain_number, shown
 from queuer.options import OnError, check_name
 from queuer.queuer import Queuer
 
@@ -110,10 +111,11 @@ def new_static_queuer(
 
 def _check(name: object, max_concurrency: object, options: tuple[object, ...], encryption_key: str) -> None:
     check_name("name", name)
-    if isinstance(max_concurrency, bool) or not isinstance(max_concurrency, int) or not 1 <= max_concurrency < 2**31:
-        raise ValueError(f"max_concurrency is {max_concurrency!r}; allowed is a whole number, 1 or more")
-    if len(options) > 1 or not all(isinstance(option, OnError) for option in options):
-        raise ValueError(f"options are {options!r}; allowed is one OnError, or none")
+    slots = plain_number(max_concurrency)
+    if not isinstance(slots, int) or not 1 <= slots < 2**31:
+        raise ValueError(f"max_concurrency is {shown(max_concurrency)}; allowed is a whole number, 1 or more")
+    if len(options) > 1 or not all(is_a(option, OnError) for option in options):
+        raise ValueError(f"options are {shown(options)}; allowed is one OnError, or none")
     if encryption_key:
         raise ConfigurationError(
             f"an encryption key is given, but this version of queuer can't encrypt yet; leave encryption_key empty and"
@@ -122,6 +124,6 @@ def _check(name: object, max_concurrency: object, options: tuple[object, ...], e
 
 
 def _configured(config: DatabaseConfiguration | None) -> Source:
-    if config is not None and not isinstance(config, DatabaseConfiguration):
-        raise TypeError(f"db_config is {config!r}; allowed is a DatabaseConfiguration or None")
+    if config is not None and not is_a(config, DatabaseConfiguration):
+        raise TypeError(f"db_config is {shown(config)}; allowed is a DatabaseConfiguration or None")
     return Source(config or embedded.configured())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+from queuer.foreign import is_a, plain_number, plain_text, shown
 from queuer.states import RetryBackoff
 
 #: The longest time that may be asked for, in seconds: far beyond any use, and far below where PostgreSQL's interval
@@ -24,17 +25,19 @@ HIGHEST_COUNT = 2**31 - 1
 
 
 def _seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name} is {value!r}; allowed is a number of seconds, 0 or more")  # noqa: TRY004 - ditto
-    if not 0 <= value <= LONGEST:  # NaN is not either
-        raise ValueError(f"{name} is {value!r}; allowed are 0 to {LONGEST:.0f} seconds")
-    return float(value)
+    number = plain_number(value)
+    if number is None:
+        raise ValueError(f"{name} is {shown(value)}; allowed is a number of seconds, 0 or more")
+    if not 0 <= number <= LONGEST:  # NaN is not either
+        raise ValueError(f"{name} is {shown(value)}; allowed are 0 to {LONGEST:.0f} seconds")
+    return float(number)
 
 
 def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= HIGHEST_COUNT:
-        raise ValueError(f"{name} is {value!r}; allowed is a whole number from 0 to {HIGHEST_COUNT}")
-    return value
+    number = plain_number(value)
+    if not isinstance(number, int) or not 0 <= number <= HIGHEST_COUNT:
+        raise ValueError(f"{name} is {shown(value)}; allowed is a whole number from 0 to {HIGHEST_COUNT}")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,10 @@ class OnError:
         object.__setattr__(self, "max_retries", _count("max_retries", self.max_retries))
         object.__setattr__(self, "retry_delay", _seconds("retry_delay", self.retry_delay))
         try:
-            backoff = RetryBackoff(self.retry_backoff)
+            backoff = RetryBackoff(plain_text(self.retry_backoff) or "")
         except ValueError:
             allowed = ", ".join(repr(known.value) for known in RetryBackoff)
-            raise ValueError(f"retry_backoff is {self.retry_backoff!r}; allowed are {allowed}") from None
+            raise ValueError(f"retry_backoff is {shown(self.retry_backoff)}; allowed are {allowed}") from None
         object.__setattr__(self, "retry_backoff", backoff)
 
     def to_json(self) -> dict[str, Any]:
@@ -111,9 +114,9 @@ class Schedule:
         if self.start is not None:
             object.__setattr__(self, "start", _instant(self.start))
         if self.interval is not None:
-            _check_interval(self.interval)
+            object.__setattr__(self, "interval", _interval(self.interval))
         if self.next_interval is not None:
-            check_name("next_interval", self.next_interval)
+            object.__setattr__(self, "next_interval", check_name("next_interval", self.next_interval))
         if self.is_recurring and self.interval is None and self.next_interval is None:
             raise ValueError(
                 f"interval and next_interval are None and max_count is {self.max_count}; a job that runs more than once"
@@ -149,25 +152,33 @@ LONGEST_NAME = 100
 
 def check_name(what: str, name: object) -> str:
     """Raises `ValueError` unless `name` can name a task or a function."""
-    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or "\0" in name:
-        raise ValueError(f"{what} is {name!r}; allowed is a str of 1 to {LONGEST_NAME} characters without NUL")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
-        raise ValueError(f"{what} is {name!r}; allowed are characters, not lone surrogates")
-    return name
+    text = plain_text(name)
+    if text is None or not 1 <= len(text) <= LONGEST_NAME or "\0" in text:
+        raise ValueError(f"{what} is {shown(name)}; allowed is a str of 1 to {LONGEST_NAME} characters without NUL")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise ValueError(f"{what} is {shown(name)}; allowed are characters, not lone surrogates")
+    return text
 
 
 def _instant(value: object) -> datetime:
-    if not isinstance(value, datetime):
-        raise ValueError(f"start is {value!r}; allowed is a datetime, or None for now")  # noqa: TRY004 - ditto
+    if not issubclass(type(value), datetime):
+        raise ValueError(f"start is {shown(value)}; allowed is a datetime, or None for now")  # noqa: TRY004
     try:
-        return value.astimezone(UTC)  # a naive one is taken as local time
-    except (OverflowError, ValueError):
-        raise ValueError(f"start is {value!r}, which has no equivalent in UTC") from None
+        # Of Python's own type, whatever a subclass makes of it. A naive one is taken as local time.
+        return datetime.combine(datetime.date(value), datetime.timetz(value)).astimezone(UTC)  # type: ignore[arg-type]
+    except Exception as error:
+        raise ValueError(f"start is {shown(value)}, which has no equivalent in UTC") from error
 
 
-def _check_interval(value: object) -> None:
-    if not isinstance(value, timedelta) or not timedelta(0) < value <= timedelta(seconds=LONGEST):
-        raise ValueError(f"interval is {value!r}; allowed is a timedelta above zero and up to {LONGEST:.0f} seconds")
+def _interval(value: object) -> timedelta:
+    if issubclass(type(value), timedelta):
+        days, seconds, micros = (
+            getattr(timedelta, part).__get__(value) for part in ("days", "seconds", "microseconds")
+        )
+        interval = timedelta(days, seconds, micros)
+        if timedelta(0) < interval <= timedelta(seconds=LONGEST):
+            return interval
+    raise ValueError(f"interval is {shown(value)}; allowed is a timedelta above zero and up to {LONGEST:.0f} seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +198,8 @@ class Options:
     def __post_init__(self) -> None:
         for name, kind in (("on_error", OnError), ("schedule", Schedule), ("metadata", Mapping)):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise ValueError(f"{name} is {value!r}; allowed is {kind.__name__} or None")
+            if value is not None and not is_a(value, kind):
+                raise ValueError(f"{name} is {shown(value)}; allowed is {kind.__name__} or None")
 
     def to_json(self) -> dict[str, Any]:
         written: dict[str, Any] = {}
@@ -244,7 +255,7 @@ class MasterSettings:
 
 def _fields(name: str, raw: object, allowed: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(raw, dict):
-        raise ValueError(f"{name} is {raw!r}; allowed is an object with {', '.join(allowed)}")  # noqa: TRY004 - ditto
+        raise ValueError(f"{name} is {shown(raw)}; allowed is an object with {', '.join(allowed)}")  # noqa: TRY004
     if unknown := sorted(set(raw) - set(allowed)):
-        raise ValueError(f"{name} has {', '.join(map(repr, unknown))}; allowed are {', '.join(allowed)}")
+        raise ValueError(f"{name} has {shown(unknown)}; allowed are {', '.join(allowed)}")
     return dict(raw)

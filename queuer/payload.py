@@ -18,6 +18,7 @@ import msgspec
 
 from queuer import pydantic_models
 from queuer.errors import InvalidParameters
+from queuer.foreign import is_a, said
 
 #: Lists and dicts inside each other. Far below Python's recursion limit and PostgreSQL's stack depth.
 DEEPEST = 100
@@ -41,9 +42,13 @@ _RICH = "datetime, date, time, timedelta, UUID, Decimal, enums, dataclasses and 
 _SCALARS = (date, time, timedelta, UUID, Decimal)  # a datetime is a date
 
 
-def check(value: object, path: str) -> None:
-    """Raises `InvalidParameters` with the path of the first thing inside `value` that jsonb can't hold as it is."""
-    _walk(value, path, 0, _refuse)
+def checked(value: object, path: str) -> Any:
+    """A copy of `value`, for what is stored as it is: mappings become dicts, tuples lists, and nothing else changes.
+
+    Raises:
+        InvalidParameters: Something inside is nothing that jsonb can hold; says where.
+    """
+    return _guarded(value, path, _refuse)
 
 
 def json_value(value: object, path: str) -> Any:
@@ -52,7 +57,17 @@ def json_value(value: object, path: str) -> Any:
     Raises:
         InvalidParameters: Something inside has no JSON form, or one that jsonb can't hold; says where.
     """
-    return _walk(value, path, 0, _json_form)
+    return _guarded(value, path, _json_form)
+
+
+def _guarded(value: object, path: str, convert: Callable[[object, Path], object]) -> Any:
+    try:
+        outermost = dict(value) if is_a(value, Mapping) else value  # type: ignore[call-overload]
+        return _walk(outermost, path, 0, convert)
+    except InvalidParameters:
+        raise
+    except Exception as error:  # classes may do anything when they are looked at; another thread may change a dict
+        raise InvalidParameters(f"{path} can't be read: {said(error)}; pass plain values") from error
 
 
 def encode(value: object, path: str) -> str:
@@ -64,12 +79,8 @@ def _walk(value: object, path: Path, depth: int, convert: Callable[[object, Path
     match value:
         case None | bool():
             return value
-        case str():
-            _check_text(value, path)
-            return value
-        case int() | float():
-            _check_number(value, path)
-            return value
+        case str() | int() | float():
+            return _checked_scalar(value, path)
         case list() | tuple():
             _check_depth(path, depth)
             return [_walk(item, (path, index), depth + 1, convert) for index, item in enumerate(value)]
@@ -77,8 +88,8 @@ def _walk(value: object, path: Path, depth: int, convert: Callable[[object, Path
             _check_depth(path, depth)
             walked = {}
             for key, item in value.items():
-                _check_key(key, path)
-                walked[key] = _walk(item, (path, key), depth + 1, convert)
+                text = _checked_key(key, path)
+                walked[text] = _walk(item, (path, text), depth + 1, convert)
             return walked
         case _:  # what it becomes is walked in its place
             return _walk(convert(value, path), path, depth, convert)
@@ -96,9 +107,9 @@ def _json_form(value: object, path: Path) -> object:
         if pydantic_models.is_model(type(value)):
             return pydantic_models.write(value)
     except Exception as error:  # its class may do anything
-        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if type(error) is ValueError else said(error)
         kind = type(value).__name__
-        raise InvalidParameters(f"{_shown(path)} is of type {kind} and can't be written: {said}") from error
+        raise InvalidParameters(f"{_shown(path)} is of type {kind} and can't be written: {reason}") from error
     raise _refusal(value, path, f"{_OWN}, and {_RICH}")
 
 
@@ -110,8 +121,8 @@ def _with_plain_offset(value: object) -> object:
     if offset is not None and offset % timedelta(minutes=1) == timedelta(0):
         return value
     if isinstance(value, time):
-        said = "its time zone has no fixed offset in whole minutes; pass a datetime, or leave the zone out"
-        raise ValueError(said)  # noqa: TRY004 - other times are allowed
+        why = "its time zone has no fixed offset in whole minutes; pass a datetime, or leave the zone out"
+        raise ValueError(why)  # noqa: TRY004 - other times are allowed
     return value.astimezone(UTC)
 
 
@@ -135,14 +146,27 @@ def _refusal(value: object, path: Path, allowed: str) -> InvalidParameters:
     return InvalidParameters(f"{_shown(path)} is of type {type(value).__name__}, which JSON can't hold; {hint}")
 
 
-def _check_number(value: float, path: Path) -> None:
+def _checked_scalar(value: str | float, path: Path) -> str | float:
+    """The same as Python's own type: a subclass may say anything of itself."""
+    if isinstance(value, str):
+        text = str.__str__(value)
+        _check_text(text, path)
+        return text
     if isinstance(value, int):
-        if abs(value) >= _LARGEST_INT:
-            raise InvalidParameters(
-                f"{_shown(path)} has more than 4300 digits, which JSON readers refuse; pass it as text"
-            )
-    elif not math.isfinite(value):
+        return _checked_int(int.__int__(value), path)
+    return _checked_float(float.__float__(value), path)
+
+
+def _checked_int(value: int, path: Path) -> int:
+    if abs(value) >= _LARGEST_INT:
+        raise InvalidParameters(f"{_shown(path)} has more than 4300 digits, which JSON readers refuse; pass it as text")
+    return value
+
+
+def _checked_float(value: float, path: Path) -> float:
+    if not math.isfinite(value):
         raise InvalidParameters(f"{_shown(path)} is {value!r}; JSON allows finite numbers only, or null")
+    return value
 
 
 def _check_depth(path: Path, depth: int) -> None:
@@ -152,14 +176,16 @@ def _check_depth(path: Path, depth: int) -> None:
         )
 
 
-def _check_key(key: object, path: Path) -> None:
+def _checked_key(key: object, path: Path) -> str:
     if not isinstance(key, str):
         kind = type(key).__name__
         raise InvalidParameters(
             f"{_shown(path)} has a key of type {kind}; JSON allows keys of type str only: write str(key)"
         )
-    if "\0" in key or not key.isascii():
-        _check_text(key, f"the key {key!r} in {_shown(path)}")
+    text = str.__str__(key)
+    if "\0" in text or not text.isascii():
+        _check_text(text, f"the key {text!r} in {_shown(path)}")
+    return text
 
 
 def _check_text(value: str, path: Path) -> None:

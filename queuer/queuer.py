@@ -18,6 +18,7 @@ from queuer.client import StaticQueuer
 from queuer.context import current_rid, in_child_process
 from queuer.database.sources import Source
 from queuer.errors import QueuerError
+from queuer.foreign import is_a, shown
 from queuer.models import Worker
 from queuer.operations import presence
 from queuer.operations.presence import Identity
@@ -89,7 +90,7 @@ class Queuer(StaticQueuer):
 
     def _add_next_interval_func(self, fn: object, name: str | None) -> Worker:
         if iscoroutinefunction(fn):
-            raise TypeError(f"{fn!r} is a coroutine function; allowed is a plain one, which returns a datetime")
+            raise TypeError(f"{shown(fn)} is a coroutine function; allowed is a plain one, which returns a datetime")
         function = self._place.functions.add(fn, name)
         self._make_known(lambda: self._place.functions.remove(function))
         return self.get_worker(self._place.identity.rid)
@@ -130,8 +131,8 @@ class Queuer(StaticQueuer):
         self._start(master_settings, takes_jobs=False)
 
     def _start(self, master_settings: MasterSettings | None, *, takes_jobs: bool) -> None:
-        if master_settings is not None and not isinstance(master_settings, MasterSettings):
-            raise TypeError(f"master_settings is {master_settings!r}; allowed is a MasterSettings or None")
+        if master_settings is not None and not is_a(master_settings, MasterSettings):
+            raise TypeError(f"master_settings is {shown(master_settings)}; allowed is a MasterSettings or None")
         self._database.check_process()
         name = self._place.identity.name
         if in_child_process():

@@ -14,6 +14,7 @@ from uuid import UUID
 from queuer import events
 from queuer.database.listener import Listener
 from queuer.events import Channel
+from queuer.foreign import shown
 from queuer.models import Job, JobArchive
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Subscriptions:
             DatabaseUnavailable: The server can't be reached.
         """
         if not callable(fn):
-            raise TypeError(f"{fn!r} can't be called when jobs change; allowed is a function that takes a job")
+            raise TypeError(f"{shown(fn)} can't be called when jobs change; allowed is a function that takes a job")
         subscription = Subscription(kind, fn, self, is_kept)
         with self._lock:
             self._subscribed.append(subscription)

@@ -8,6 +8,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast, get_args, overload
 
 from queuer.annotations import CallReader, Reader, call_reader, hints, reader
 from queuer.errors import InvalidParameters, TaskAlreadyRegistered, TaskNotRegistered
+from queuer.foreign import is_a, plain_text, shown
 from queuer.options import check_name
 from queuer.session_parameters import SessionParameter, session_parameter
 
@@ -81,32 +82,35 @@ class Task:
 
 
 def _is_async(fn: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+    try:
+        return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+    except Exception:  # noqa: BLE001 - a callable may be anything
+        return False
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(fn)
-    except (TypeError, ValueError):  # some built-ins have none
+    except Exception:  # noqa: BLE001 - some built-ins have none, and a callable may be anything
         return None
 
 
 def check_executor(executor: object) -> ExecutorName:
     """Raises `ValueError` unless `executor` names a place where tasks run."""
     for known in get_args(ExecutorName):
-        if executor == known:
+        if plain_text(executor) == known:
             return cast("ExecutorName", known)
     allowed = " and ".join(map(repr, get_args(ExecutorName)))
-    raise ValueError(f"executor is {executor!r}; allowed are {allowed}")
+    raise ValueError(f"executor is {shown(executor)}; allowed are {allowed}")
 
 
 def name_of(fn: object, what: str = "task", adding: str = "add_task") -> str:
     """The name that a callable has by itself. Raises `TypeError` for what can't be a task."""
     if not callable(fn):
-        raise TypeError(f"{fn!r} can't be a {what}; allowed is a callable")
-    name = getattr(fn, "__name__", None)
-    if not isinstance(name, str):
-        raise TypeError(f"{fn!r} has no name of its own; use {adding}_with_name(fn, name)")
+        raise TypeError(f"{shown(fn)} can't be a {what}; allowed is a callable")
+    name = plain_text(_attribute(fn, "__name__"))
+    if name is None:
+        raise TypeError(f"{shown(fn)} has no name of its own; use {adding}_with_name(fn, name)")
     return name
 
 
@@ -134,7 +138,7 @@ class TaskRegistry:
         """
         own_name = name_of(fn, self._what, self._adding) if name is None else None
         if not callable(fn):
-            raise TypeError(f"{fn!r} can't be the {self._what} {name!r}; allowed is a callable")
+            raise TypeError(f"{shown(fn)} can't be the {self._what} {shown(name)}; allowed is a callable")
         task = Task(
             check_name(f"the {self._what}'s name", name if own_name is None else own_name), fn, check_executor(executor)
         )
@@ -169,16 +173,17 @@ class TaskRegistry:
             TaskNotRegistered: A callable that was not registered here.
             TypeError: Neither a callable nor a name.
         """
-        if isinstance(task, Task):
-            return task.name, task
-        if isinstance(task, str):
-            return check_name("the task's name", task), self.get(task)
+        if is_a(task, Task):
+            known = cast("Task", task)
+            return known.name, known
+        if (text := plain_text(task)) is not None:
+            return check_name("the task's name", text), self.get(text)
+        if not callable(task):
+            raise TypeError(f"the task is {shown(task)}; allowed is a registered callable or a name")
         for known in self.all():
-            if known.fn == task:
+            if _is_same(known.fn, task):
                 return known.name, known
-        if callable(task):
-            raise TaskNotRegistered(f"{_described(task)} is not a task here; register it with add_task, or give a name")
-        raise TypeError(f"the task is {task!r}; allowed is a registered callable or a name")
+        raise TaskNotRegistered(f"{_described(task)} is not a task here; register it with add_task, or give a name")
 
     def all(self) -> Iterator[Task]:
         own = dict(self._tasks)
@@ -188,7 +193,22 @@ class TaskRegistry:
 
 
 def _described(fn: object) -> str:
-    return f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', repr(fn))}"
+    qualname = plain_text(_attribute(fn, "__qualname__"))
+    return f"{plain_text(_attribute(fn, '__module__')) or '?'}.{qualname or shown(fn)}"
+
+
+def _attribute(fn: object, name: str) -> object:
+    try:
+        return getattr(fn, name, None)
+    except Exception:  # noqa: BLE001 - a callable may be anything
+        return None
+
+
+def _is_same(known: object, given: object) -> bool:
+    try:
+        return known is given or bool(known == given)  # a bound method is made anew each time
+    except Exception:  # noqa: BLE001 - likewise
+        return False
 
 
 #: What `@queuer.task` declared in this process. A queuer reads it whenever it looks for a task.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from support.servers import Databases, embedded_server, given_server, timescale_server
@@ -13,6 +14,12 @@ from queuer.database import engines, migrate
 from queuer.database.database import Database
 
 collect_ignore: list[str] = []
+
+# No deadlines: the machine may be busy. A failing example says how to repeat it. --hypothesis-profile=long looks for
+# longer.
+settings.register_profile("usual", deadline=None, print_blob=True)
+settings.register_profile("long", settings.get_profile("usual"), max_examples=5000)
+settings.load_profile("usual")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,16 +1,17 @@
 """Adding jobs: check, then insert."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from queuer.context import current_rid
 from queuer.database.database import Database, Work
 from queuer.errors import DatabaseUnavailable
+from queuer.foreign import is_a, shown
 from queuer.models import Job
 from queuer.options import Options
-from queuer.payload import check, json_value
+from queuer.payload import checked, json_value
 from queuer.repositories import archive, jobs
 from queuer.tasks import TaskRegistry
 from queuer.values import NewJob
@@ -49,17 +50,17 @@ def prepare(
         InvalidParameters: The arguments do not fit the task's signature or its annotations, or JSON can't hold them or
             the metadata.
     """
-    if options is not None and not isinstance(options, Options):
-        raise TypeError(f"options is {options!r}; allowed is an Options or None")
+    if options is not None and not is_a(options, Options):
+        raise TypeError(f"options is {shown(options)}; allowed is an Options or None")
     name, known = registry.resolve(task)
-    if known is not None:
-        known.check_arguments(parameters, parameters_keyed)
     written = json_value(parameters, "parameters")
     written_keyed = json_value(parameters_keyed, "parameters_keyed")
+    if known is not None:
+        known.check_arguments(written, written_keyed)
     if known is not None and known.arguments is not None:
         known.arguments.read(written, written_keyed)  # as the worker will: what it can't read is refused here
     if options is not None and options.metadata is not None:
-        check(dict(options.metadata), "metadata")
+        options = replace(options, metadata=checked(options.metadata, "metadata"))
     return NewJob(uuid4(), name, written, written_keyed, options or Options(), current_rid())
 
 
@@ -120,10 +121,12 @@ def adding_batch_in_savepoint(registry: TaskRegistry, batch: Iterable[BatchJob])
 
 def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Iterator[NewJob]:
     for number, item in enumerate(batch):
-        if not isinstance(item, BatchJob):
-            raise TypeError(f"item {number} of the batch is {item!r}; allowed is a BatchJob")
-        if not isinstance(item.parameters, (list, tuple)) or not isinstance(item.parameters_keyed, Mapping):
-            raise TypeError(f"item {number} of the batch has no list of parameters, or no dict of keyed ones: {item!r}")
+        if not is_a(item, BatchJob):
+            raise TypeError(f"item {number} of the batch is {shown(item)}; allowed is a BatchJob")
+        if not is_a(item.parameters, (list, tuple)) or not is_a(item.parameters_keyed, Mapping):
+            raise TypeError(
+                f"item {number} of the batch has no list of parameters, or no dict of keyed ones: {shown(item)}"
+            )
         try:
             yield prepare(registry, item.task, item.parameters, item.parameters_keyed, item.options)
         except Exception as error:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from queuer.database.database import Database
 from queuer.errors import JobNotFound, WorkerNotFound
+from queuer.foreign import plain_number, plain_text, shown
 from queuer.models import Job, JobArchive, Worker
 from queuer.repositories import archive, jobs, workers
 from queuer.states import ENDED, LIVE, JobStatus
@@ -111,9 +112,10 @@ def connections(database: Database) -> Sequence[Connection]:
 
 def searched(text: object) -> str:
     """Takes a text to search for. Raises `ValueError` for anything else."""
-    if not isinstance(text, str) or "\0" in text or any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-        raise ValueError(f"the text to search for is {text!r}; allowed is a str without NUL or lone surrogates")
-    return text
+    plain = plain_text(text)
+    if plain is None or "\0" in plain or any(0xD800 <= ord(character) <= 0xDFFF for character in plain):
+        raise ValueError(f"the text to search for is {shown(text)}; allowed is a str without NUL or lone surrogates")
+    return plain
 
 
 def live(
@@ -138,10 +140,13 @@ def _page(
     allowed: Sequence[JobStatus],
     **more: UUID,
 ) -> Page:
-    if isinstance(last_id, bool) or not isinstance(last_id, int) or not 0 <= last_id < 2**63:
-        raise ValueError(f"last_id is {last_id!r}; allowed is the id of a job or worker, or 0 to begin with the newest")
-    if isinstance(entries, bool) or not isinstance(entries, int) or not 1 <= entries <= MOST_ENTRIES:
-        raise ValueError(f"entries is {entries!r}; allowed are 1 to {MOST_ENTRIES}")
-    if status is not None and status not in list(allowed):
-        raise ValueError(f"status is {status!r}; allowed are {', '.join(repr(s.value) for s in allowed)}, or None")
-    return Page(last_id, entries, JobStatus(status) if status is not None else None, text=text, **more)
+    below, most = plain_number(last_id), plain_number(entries)
+    if not isinstance(below, int) or not 0 <= below < 2**63:
+        raise ValueError(
+            f"last_id is {shown(last_id)}; allowed is the id of a job or worker, or 0 to begin with the newest"
+        )
+    if not isinstance(most, int) or not 1 <= most <= MOST_ENTRIES:
+        raise ValueError(f"entries is {shown(entries)}; allowed are 1 to {MOST_ENTRIES}")
+    if status is not None and plain_text(status) not in list(allowed):
+        raise ValueError(f"status is {shown(status)}; allowed are {', '.join(repr(s.value) for s in allowed)}, or None")
+    return Page(below, most, JobStatus(status) if status is not None else None, text=text, **more)

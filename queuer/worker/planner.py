@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from queuer.foreign import shown
 from queuer.occurrences import next_occurrence
 from queuer.options import Options, Schedule
 from queuer.values import Outcome, Verdict
@@ -83,14 +84,7 @@ class Planner:
             instant = None
         if instant is None or instant <= planned_at:
             raise SeriesEnded(
-                f"the next-interval function {name!r} returned {_shown(answer)}; allowed is a datetime after"
+                f"the next-interval function {name!r} returned {shown(answer)}; allowed is a datetime after"
                 f" {planned_at}"
             )
         return instant
-
-
-def _shown(answer: object) -> str:
-    try:
-        return repr(answer)[:200]
-    except Exception as error:  # noqa: BLE001 - it may do anything
-        return f"a {type(answer).__name__} that can't be shown ({type(error).__name__})"

@@ -234,7 +234,7 @@ async def _async(at: datetime, _count: int) -> datetime:
         (lambda at, _count: at, "returned datetime.datetime("),
         (lambda at, _count: at - HOUR, "allowed is a datetime after"),
         (lambda _at, _count: datetime.min, "returned datetime.datetime(1, 1, 1, 0, 0); allowed"),
-        (lambda _at, _count: Unshowable(), "returned a Unshowable that can't be shown"),
+        (lambda _at, _count: Unshowable(), "returned <Unshowable that can't be shown>"),
         (lambda _at: None, "raised TypeError: "),
     ],
 )

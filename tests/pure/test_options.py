@@ -47,6 +47,13 @@ def test_max_retries_is_a_count(value: object) -> None:
         OnError(max_retries=value)
 
 
+def test_what_can_not_be_shown_is_refused_all_the_same() -> None:
+    with pytest.raises(ValueError, match="^max_retries is <int that can't be shown>; allowed is a whole number"):
+        OnError(max_retries=10**5000)
+    with pytest.raises(ValueError, match="^timeout is '9{299}…; allowed is a number of seconds"):
+        OnError(timeout="9" * 1_000_000)
+
+
 def test_another_backoff_is_refused_with_those_allowed() -> None:
     with pytest.raises(ValueError, match="retry_backoff is 'cubic'; allowed are 'none', 'linear', 'exponential'"):
         OnError(retry_backoff="cubic")

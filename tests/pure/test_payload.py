@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from queuer import InvalidParameters
-from queuer.payload import call_arguments, check, encode, json_value, readable
+from queuer.payload import call_arguments, checked, encode, json_value, readable
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
@@ -47,7 +47,7 @@ def test_a_tuple_becomes_a_list() -> None:
 )
 def test_what_jsonb_refuses_is_refused_with_its_path(value: object, says: str) -> None:
     with pytest.raises(InvalidParameters, match=says):
-        check(value, "p")
+        checked(value, "p")
 
 
 class Colour(Enum):
@@ -153,16 +153,63 @@ def test_what_a_rich_value_may_not_hold_is_refused_with_its_path(value: object, 
         encode(value, "p")
 
 
+class Unbound:
+    """A proxy that stands for nothing yet, as those of web frameworks do outside a request."""
+
+    @property
+    def __class__(self) -> type:
+        raise RuntimeError("outside of a request")
+
+
+class Proxy:
+    """One that stands for a text."""
+
+    __class__ = str  # type: ignore[assignment]
+
+
+class Sly(str):
+    """A text that hides what is in it."""
+
+    __slots__ = ()
+
+    def __contains__(self, _key: object) -> bool:
+        return False
+
+
+class Endless(Enum):
+    IT = 1
+
+    @property
+    def value(self) -> Any:
+        return self
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ([Unbound()], "p can't be read: RuntimeError: outside of a request; pass plain values"),
+        ([Proxy()], "p can't be read: TypeError: .*; pass plain values"),
+        ([Sly("\0")], r"p\[0\] has a NUL"),
+        ({Sly("\0"): 1}, "has a NUL"),
+        ([Endless.IT], "p can't be read: RecursionError"),
+    ],
+)
+def test_what_is_not_what_it_seems_is_refused(value: object, says: str) -> None:
+    for write in (json_value, checked):
+        with pytest.raises(InvalidParameters, match=says if write is json_value else "^p"):
+            write(value, "p")
+
+
 @pytest.mark.parametrize("value", [date(2026, 1, 2), UUID(int=1), Colour.RED, Box(1), Model(it=1)])
 def test_what_is_stored_as_it_is_may_not_hold_rich_values(value: object) -> None:
     with pytest.raises(InvalidParameters, match=rf"p\['a'\] is of type {type(value).__name__}.* list, tuple and dict$"):
-        check({"a": value}, "p")
+        checked({"a": value}, "p")
 
 
 def test_a_number_too_long_to_be_read_back_is_refused() -> None:
-    check(10**4299, "p")
+    checked(10**4299, "p")
     with pytest.raises(InvalidParameters, match="p has more than 4300 digits"):
-        check(10**4300, "p")
+        checked(10**4300, "p")
 
 
 def test_what_contains_itself_is_refused() -> None:

@@ -1,5 +1,6 @@
 import asyncio
 from functools import partial
+from unittest.mock import ANY
 
 import pytest
 
@@ -112,3 +113,26 @@ def test_the_decorators_leave_the_function_as_it_was(monkeypatch: pytest.MonkeyP
 
     assert (plain(), called(), named()) == (1, 2, 3)
     assert declared.names() == ["plain", "called", "other"]
+
+
+@pytest.mark.parametrize("thing", [ANY, 5, None])
+def test_what_equals_everything_is_no_task_either(thing: object) -> None:
+    registry = TaskRegistry()
+    registry.add(len, "len")
+    with pytest.raises(TypeError, match="^the task is .*; allowed is a registered callable or a name"):
+        registry.resolve(thing)
+
+
+def test_a_callable_that_can_not_be_compared_is_not_registered() -> None:
+    class Touchy:
+        def __eq__(self, _other: object) -> bool:
+            raise RuntimeError("do not touch")
+
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self) -> None: ...
+
+    registry = TaskRegistry()
+    registry.add(len, "len")
+    with pytest.raises(TaskNotRegistered, match="is not a task here"):
+        registry.resolve(Touchy())
