@@ -17,7 +17,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
 from queuer.config import DatabaseConfiguration
-from queuer.database.engines import check_server, first_line, translated
+from queuer.database.engines import check_server, first_line, sqlstate_of, translated
 from queuer.errors import ConfigurationError, SchemaTooNew
 from queuer.models import Base
 from queuer.repositories.timescale import functions_of
@@ -78,8 +78,7 @@ def explained(schema: str, username: str | None, where_to_say: str) -> Iterator[
     try:
         yield
     except ProgrammingError as error:
-        # psycopg2 has another name for it
-        sqlstate = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+        sqlstate = sqlstate_of(error)
         if sqlstate == _DUPLICATE_TABLE:
             raise ConfigurationError(
                 f"the schema {schema!r} has tables of another application, or of queuerPy:"
