@@ -123,7 +123,7 @@ class Queue(RuleBasedStateMachine):
         if len(new) == 1:
             self.database.run(enqueue.adding(new[0]))
         else:
-            self.database.run(lambda session: enqueue.jobs.copy_in(session, new))
+            self.database.run(lambda session: enqueue.jobs.insert_many(session, new))
         self.note_added(new, start)
 
     def note_added(self, new: list[NewJob], start: int | None) -> None:

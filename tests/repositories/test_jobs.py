@@ -40,7 +40,7 @@ def test_a_recurring_job_begins_a_series(session: Session) -> None:
 def test_copy_inserts_in_order_and_returns_the_rids(session: Session) -> None:
     scheduled = Options(schedule=Schedule(start=TOMORROW), metadata={"a": 1})
     batch = [new_job("task", n, options=scheduled if n == 2 else None) for n in range(4)]
-    assert jobs.copy_in(session, iter(batch)) == [job.rid for job in batch]
+    assert jobs.insert_many(session, iter(batch)) == [job.rid for job in batch]
     found = session.scalars(select(Job).where(Job.rid.in_([job.rid for job in batch])).order_by(Job.id)).all()
     assert [job.parameters for job in found] == [[0], [1], [2], [3]]
     assert [job.status for job in found] == ["QUEUED", "QUEUED", "SCHEDULED", "QUEUED"]
@@ -48,7 +48,7 @@ def test_copy_inserts_in_order_and_returns_the_rids(session: Session) -> None:
 
 
 def test_copy_of_nothing_is_nothing(session: Session) -> None:
-    assert jobs.copy_in(session, []) == []
+    assert jobs.insert_many(session, []) == []
 
 
 def test_copy_inserts_none_when_one_is_refused(session: Session) -> None:
@@ -58,7 +58,7 @@ def test_copy_inserts_none_when_one_is_refused(session: Session) -> None:
 
     before = session.scalar(select(func.count()).select_from(Job))
     with pytest.raises(ValueError, match="the generator broke"), session.begin_nested():
-        jobs.copy_in(session, broken())
+        jobs.insert_many(session, broken())
     assert session.scalar(select(func.count()).select_from(Job)) == before
 
 
