@@ -1,7 +1,7 @@
 """What becomes of running jobs: into the archive, or back to wait for a retry.
 
-Every statement is fenced: it touches a job only while (worker, attempt) is still what the caller holds. A job that was
-given to someone else is left alone, and is missing from what is returned.
+Every statement that writes is fenced: it touches a job only while (worker, attempt) is still what the caller holds. A
+job that was given to someone else is left alone, and is missing from what is returned.
 """
 
 import json
@@ -26,13 +26,14 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from queuer import events
-from queuer.models import Job
+from queuer.models import Job, JobArchive
 from queuer.repositories.moving import moved_to_archive
 from queuer.repositories.notify import bound, ids_of, naming, waking
 from queuer.states import JobStatus
@@ -73,6 +74,10 @@ _FAILURE = func.jsonb_build_object(
 ).op("||")(cast(_OUTCOME.c.failure, JSONB))
 _FAILURES = case(
     (_OUTCOME.c.failure.is_(None), Job.failures), else_=Job.failures.op("||")(func.jsonb_build_array(_FAILURE))
+)
+
+_FAILED_THERE = func.jsonb_build_array(
+    func.jsonb_build_object("attempt", _OUTCOME.c.attempt, "worker_rid", bindparam("worker", type_=Job.rid.type))
 )
 
 
@@ -137,6 +142,21 @@ def reschedule(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) 
     """
     channels = bound(session, added=events.added, updated=events.updated)
     return set(session.scalar(_RESCHEDULE, {**channels, **_parameters(worker_rid, outcomes)}) or ())
+
+
+def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
+    """The ids of those jobs that the worker has written these outcomes of already: it may not have heard the answer."""
+    ended = select(_OUTCOME.c.id).where(
+        JobArchive.id == _OUTCOME.c.id,
+        JobArchive.attempts == _OUTCOME.c.attempt,
+        JobArchive.worker_rid == bindparam("worker", type_=JobArchive.rid.type),
+        JobArchive.status != JobStatus.FAILED,  # that may be the rescuer's doing; a failure of one's own is listed
+    )
+    failed = [
+        select(_OUTCOME.c.id).where(table.id == _OUTCOME.c.id, table.failures.contains(_FAILED_THERE))
+        for table in (Job, JobArchive)
+    ]
+    return set(session.scalars(union_all(ended, *failed), _parameters(worker_rid, outcomes)))
 
 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
