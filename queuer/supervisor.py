@@ -1,7 +1,7 @@
 """Wires the services of one worker together, starts them, and stops them in order."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic
@@ -203,8 +203,8 @@ class Supervisor:
     def _held(self) -> Sequence[HeldJob]:
         return presence.held_jobs(self._place.heart, self._rid)
 
-    def _give_back(self, ids: Collection[int]) -> None:
-        work.give_back(self._place.database, self._rid, ids)
+    def _give_back(self, attempts: Mapping[int, int]) -> None:
+        work.give_back(self._place.database, self._rid, attempts)
 
     def _rescue(self, stale_after: float) -> None:
         upkeep.rescue(self._place.heart, stale_after)

@@ -1,7 +1,7 @@
 """Says regularly that this worker is alive, and compares what it runs with what the database says that it runs."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from queuer.errors import JobCancelled, JobInterrupted
@@ -23,7 +23,7 @@ class Heartbeat:
     Args:
         beat: Beats once.
         held: What the database says that this worker runs.
-        give_back: Queues these jobs again.
+        give_back: Queues these jobs again, by their ids, while these attempts at them are this worker's.
         asked: Told when the worker was asked for something.
     """
 
@@ -34,7 +34,7 @@ class Heartbeat:
         *,
         beat: Callable[[], Beat],
         held: Callable[[], Sequence[HeldJob]],
-        give_back: Callable[[Collection[int]], object],
+        give_back: Callable[[Mapping[int, int]], object],
         asked: Callable[[WorkerRequest], None],
     ) -> None:
         self._runner = runner
@@ -85,5 +85,5 @@ class Heartbeat:
         # statement whose answer was lost. Beats for which somebody woke us may follow each other at once.
         if lost := [key for key, since in unknown.items() if since <= long_ago]:
             logger.warning("giving back %d jobs that this worker holds without running them", len(lost))
-            self._give_back([id for id, _ in lost])
+            self._give_back(dict(lost))
         self._unknown = {key: since for key, since in unknown.items() if key not in lost}
