@@ -10,11 +10,13 @@ from random import SystemRandom
 from tempfile import mkdtemp
 from time import monotonic
 
-from chaos import checker, facts, logs, plan, server
+from support import own_server
+from support.proxy import Proxy
+
+from chaos import checker, facts, logs, plan
 from chaos.conductor import Conductor, fleet_of, queuer_past_the_proxy
 from chaos.faults import World
 from chaos.journal import Journal
-from chaos.proxy import Proxy
 from chaos.report import report
 
 
@@ -42,9 +44,9 @@ def main() -> int:
 def run(seed: int, duration: float, steps: list[plan.Step], directory: Path) -> int:
     """Runs it, prints the report, and returns the number of violations."""
     journal = Journal(directory, "conductor")
-    with server.running() as postgres:
+    with own_server.running() as postgres:
         direct = queuer_past_the_proxy(postgres)
-        proxy = Proxy(postgres.socket)
+        proxy = Proxy(postgres.config)
         fleet = fleet_of(postgres, proxy.port, directory, seed, journal)
         conductor = Conductor(World(postgres, proxy, fleet, direct), journal)
         try:

@@ -6,13 +6,13 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import psycopg
+from support.own_server import Server
 
 from chaos.faults import FAULTS, NobodyThere, World
 from chaos.fleet import Fleet
 from chaos.journal import Journal
 from chaos.plan import Step
-from chaos.server import Server
-from queuer import DatabaseConfiguration, JobNotFound, StaticQueuer, new_static_queuer
+from queuer import JobNotFound, StaticQueuer, new_static_queuer
 
 #: Seconds between two looks at the processes and the plan.
 TICK = 0.05
@@ -102,7 +102,6 @@ def queuer_past_the_proxy(server: Server) -> StaticQueuer:
 
     It makes the tables, too.
     """
-    config = DatabaseConfiguration(str(server.directory), database=server.database, username="postgres")
-    q = new_static_queuer(config)
+    q = new_static_queuer(server.config)
     server.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {server.user}")
     return q

@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass
 
 import psycopg
+from support.own_server import Server
+from support.proxy import Proxy
 
 from chaos.fleet import Fleet, Member
 from chaos.plan import Step
-from chaos.proxy import Proxy
-from chaos.server import Server
 from queuer import StaticQueuer
 
 

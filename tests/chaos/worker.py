@@ -57,9 +57,20 @@ def main(url: str, directory: Path) -> int:
         print(f"could not start: {error}", file=sys.stderr)
         return NO_DATABASE
     q.run(SETTINGS)
-    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("queuer")]
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # a process that ends has no handlers any more
+        signal.signal(number, signal.SIG_IGN)
+    left = [thread.name for thread in _threads() if not _ends(thread)]
     journal.write("stopped", rid=str(q.get_current_worker_rid()), threads=left)
     return 0
+
+
+def _threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("queuer")]
+
+
+def _ends(thread: threading.Thread) -> bool:
+    thread.join(1)  # the one that has stopped the others is about to end
+    return not thread.is_alive()
 
 
 def _log_to(directory: Path) -> None:

@@ -1,11 +1,13 @@
-"""A TCP proxy between the fleet and the server, which delays, cuts, swallows and refuses."""
+"""A TCP proxy in front of a server, which delays, cuts, swallows and refuses."""
 
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, TypeVar
+
+from queuer import DatabaseConfiguration
 
 T = TypeVar("T")
 
@@ -13,10 +15,10 @@ CHUNK = 65_536
 
 
 class Proxy:
-    """Listens on a port of its own on 127.0.0.1, and passes everything on to a unix socket."""
+    """Listens on a port of its own on 127.0.0.1, and passes everything on to the server of `config`."""
 
-    def __init__(self, target: Path) -> None:
-        self._target = target
+    def __init__(self, config: DatabaseConfiguration) -> None:
+        self._behind = config
         self._pairs: set[_Pair] = set()
         self._delay = 0.0
         self._refuses = False
@@ -28,6 +30,11 @@ class Proxy:
         self._thread.start()
         self._server = self._do(asyncio.start_server(self._connected, "127.0.0.1", 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
+
+    @property
+    def config(self) -> DatabaseConfiguration:
+        """For those who are to come through here."""
+        return replace(self._behind, host="127.0.0.1", port=self.port, sslmode="disable")
 
     def close(self) -> None:
         self._call(self._server.close)
@@ -67,11 +74,17 @@ class Proxy:
 
         self._do(called())
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._behind.host, self._behind.port
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, port)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self._refuses:
                 raise ConnectionRefusedError
-            server_reader, server_writer = await asyncio.open_unix_connection(str(self._target))
+            server_reader, server_writer = await self._connect()
         except OSError:
             writer.transport.abort()
             return

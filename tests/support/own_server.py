@@ -1,4 +1,4 @@
-"""A PostgreSQL of the suite's own, which it may restart, fill and slow down. The binaries are the embedded server's."""
+"""A PostgreSQL of a test's own, which it may restart, fill and slow down. The binaries are the embedded server's."""
 
 import os
 import shutil
@@ -22,12 +22,12 @@ with warnings.catch_warnings():
         ensure_user_exists,
     )
 
-#: Of those for everybody but the superuser. Enough for the fleet, and few enough to be used up.
-MOST_CONNECTIONS = 100
+from queuer import DatabaseConfiguration
 
+#: Few connections, so that they can be used up; the superuser always gets in.
 SETTINGS = {
     "listen_addresses": "''",
-    "max_connections": MOST_CONNECTIONS,
+    "max_connections": 100,
     "superuser_reserved_connections": 10,
     "commit_siblings": 0,
     "log_line_prefix": "'%m [%p] %a '",
@@ -43,7 +43,9 @@ class Server:
     """The server whose data lies in `directory`/data, on a unix socket in `directory`."""
 
     database = "postgres"
-    user = "chaos"
+    superuser = "postgres"
+    #: One that is not.
+    user = "somebody"
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -54,19 +56,22 @@ class Server:
     def log(self) -> Path:
         return self._data / "server.log"
 
-    @property
-    def socket(self) -> Path:
-        return self.directory / ".s.PGSQL.5432"
-
     def create(self) -> None:
-        self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(self._data))
+        self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", self.superuser, "-D", str(self._data))
         config = self._data / "postgresql.conf"
         more = SETTINGS | {"unix_socket_directories": f"'{self.directory}'"}
         with config.open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in more.items())
+        self.start()
+        self.execute(f"CREATE ROLE {self.user} LOGIN")
+
+    @property
+    def config(self) -> DatabaseConfiguration:
+        """For the superuser, on the socket."""
+        return DatabaseConfiguration(str(self.directory), database=self.database, username=self.superuser)
+
+    def start(self) -> None:
         self._control("start")
-        with self.connect() as connection:
-            connection.execute(f"CREATE ROLE {self.user} LOGIN")
 
     def restart(self) -> None:
         """As after a crash: nobody is asked to leave, and the server recovers from its log."""
@@ -75,11 +80,8 @@ class Server:
     def stop(self) -> None:
         self._control("stop", "-m", "fast")
 
-    def connect(self, user: str = "postgres", **options: Any) -> psycopg.Connection:
-        """A connection past the proxy, in autocommit. The superuser is let in also when all others are not.
-
-        It waits for nobody for long, who might wait for the conductor.
-        """
+    def connect(self, user: str = superuser, **options: Any) -> psycopg.Connection:
+        """A connection in autocommit, which waits for nobody for long, who might wait for whoever asks."""
         return psycopg.connect(
             host=str(self.directory),
             user=user,
@@ -108,7 +110,7 @@ class Server:
 @contextmanager
 def running() -> Iterator[Server]:
     """A new server, which is gone afterwards, with its data."""
-    directory = Path(mkdtemp(prefix="queuer-chaos-pg-"))
+    directory = Path(mkdtemp(prefix="queuer-postgresql-"))
     directory.chmod(0o755)
     if _USER is not None:
         ensure_user_exists(_USER)
