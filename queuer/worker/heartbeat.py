@@ -45,6 +45,7 @@ class Heartbeat:
         self._asked = asked
         self._unknown: dict[tuple[int, int], float] = {}  # since when
         self._last_heard_at = monotonic()
+        self._longest_gap = float("inf")  # between two beats
         self._gap_ended_at = float("-inf")
         self._loop = Loop("heartbeat", self._step)
         self.start = self._loop.start
@@ -54,13 +55,15 @@ class Heartbeat:
 
     @property
     def heard_for(self) -> float:
-        """Seconds since the last gap between two beats; infinite when there was none."""
-        return monotonic() - self._gap_ended_at
+        """Seconds since the last gap between two beats; infinite when there was none, and 0 during one."""
+        now = monotonic()
+        return 0.0 if now - self._last_heard_at > self._longest_gap else now - self._gap_ended_at
 
     def _step(self) -> float | None:
         learned = self._beat()
         now = monotonic()
-        if now - self._last_heard_at > learned.worker_stale_after / 2:
+        self._longest_gap = learned.worker_stale_after / 2
+        if now - self._last_heard_at > self._longest_gap:
             self._gap_ended_at = now
         self._last_heard_at = now
         if learned.asked_to is not None:  # first of all: to have told us is noted, and is not told again
