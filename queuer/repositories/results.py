@@ -34,6 +34,7 @@ from sqlalchemy.orm import Session
 
 from queuer import events
 from queuer.models import Job, JobArchive
+from queuer.repositories.idleness import limited
 from queuer.repositories.moving import moved_to_archive
 from queuer.repositories.notify import bound, ids_of, naming, waking
 from queuer.states import JobStatus
@@ -119,8 +120,10 @@ _RESCHEDULE = _reschedule_statement()
 
 def hold(session: Session, worker_rid: UUID, job: ClaimedJob) -> bool:
     """Locks a job that is still this attempt's, and that nobody wants cancelled, until the transaction ends. Tells
-    whether it is."""
-    mine = select(Job.id).where(
+    whether it is.
+
+    From here on the transaction may not be left idle for long."""
+    mine = select(Job.id, limited()).where(
         Job.id == job.id, Job.worker_rid == worker_rid, Job.attempts == job.attempt, Job.cancel_requested_at.is_(None)
     )
     return session.scalar(mine.with_for_update()) is not None
