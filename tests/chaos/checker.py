@@ -135,6 +135,16 @@ def each_ends_as_it_should(facts: Facts) -> Iterator[str]:
             yield f"{_named(row, promise)} is {row.status} after {len(row.failures)} failures only"
 
 
+def effects_once(facts: Facts) -> Iterator[str]:
+    """What a task wrote in the transaction in which its job ended is there if it SUCCEEDED, and else is not."""
+    counts = Counter(facts.effects)
+    writes = {promise.token: promise.order["writes"] for promise in facts.promises}
+    for row in facts.archive:
+        expected = writes.get(row.token, 0) if row.status == "SUCCEEDED" else 0
+        if counts[row.token] != expected:
+            yield f"job {row.rid} ({row.token}) is {row.status}, and wrote {counts[row.token]} times, not {expected}"
+
+
 def _named(row: JobRow, promise: Promise) -> str:
     return f"job {row.rid} ({promise.order['kind']} {row.token}, run {row.schedule_count})"
 
@@ -221,6 +231,7 @@ CHECKS: tuple[Check, ...] = (
     outcomes_are_of_the_owner,
     attempts_add_up,
     each_ends_as_it_should,
+    effects_once,
     each_occurrence_once,
     none_started_early,
     dropped_outcomes_do_not_count,

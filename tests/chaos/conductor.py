@@ -100,8 +100,9 @@ def fleet_of(server: Server, port: int, directory: Path, seed: int, journal: Jou
 def queuer_past_the_proxy(server: Server) -> StaticQueuer:
     """For what somebody asks of jobs and workers, also when all connections but the superuser's are taken.
 
-    It makes the tables, too.
+    It makes the tables, too, and one that tasks write into.
     """
     q = new_static_queuer(server.config)
+    server.execute("CREATE TABLE ledger (token text NOT NULL)")
     server.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {server.user}")
     return q

@@ -81,6 +81,7 @@ class Facts:
         cancelled: The rids of jobs that somebody asked to cancel.
         live, archive: What is left in `job`, and what is in `job_archive`.
         workers: The rows of `worker`.
+        effects: The tokens that tasks wrote in the transactions in which their jobs ended.
         dropped: What workers say about outcomes.
         trouble: What no fault excuses: crashes, errors in the workers' logs, processes that hang.
     """
@@ -92,6 +93,7 @@ class Facts:
     archive: list[JobRow] = field(default_factory=list)
     workers: list[dict[str, Any]] = field(default_factory=list)
     master: str | None = None
+    effects: list[str] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
 
@@ -103,6 +105,7 @@ LIVE = f"{_COMMON} FROM job ORDER BY id"
 ARCHIVE = f"""{_COMMON}, extract(epoch FROM ended_at)::float8 AS ended_at, results, error, series_error
     FROM job_archive ORDER BY id, ended_at"""
 WORKERS = "SELECT rid::text, status, asked_to, heartbeat_at <= clock_timestamp() AS is_past FROM worker"
+EFFECTS = "SELECT token FROM ledger"
 MASTER = "SELECT worker_rid::text FROM master"
 
 
@@ -122,6 +125,7 @@ def gather(connection: psycopg.Connection[Any], directory: Path) -> Facts:
         archive=archive,
         workers=workers,
         master=master,
+        effects=[token for (token,) in connection.execute(EFFECTS)],
     )
 
 

@@ -17,7 +17,9 @@ class Order:
         max_retries, timeout: Of its `OnError`; None = it has none.
         start_in: Seconds until it is due; None = it is queued.
         runs: Of its series; 0 = until it is cancelled.
-        interval: Seconds from run to run; None = the next-interval function says, which also adds these seconds.
+        interval: Seconds from run to run.
+        function: The next-interval function that says so.
+        writes: Rows that a run writes in the transaction in which it ends.
     """
 
     kind: str
@@ -31,6 +33,7 @@ class Order:
     start_in: float | None = None
     runs: int = 1
     interval: float | None = None
+    writes: int = 0
     function: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -47,8 +50,9 @@ class Book:
         makers = [
             self._quick, self._quick, self._steady, self._steady, self._long, self._flaky, self._doomed,
             self._endless, self._later, self._series, self._series_by_function, self._recurring, self._in_process,
+            self._enter,
         ]  # fmt: skip
-        weights = [6, 6, 5, 5, 1, 4, 2, 1, 3, 0.4, 0.3, 0.1, 1]
+        weights = [6, 6, 5, 5, 1, 4, 2, 1, 3, 0.4, 0.3, 0.1, 1, 5]
         (maker,) = self.random.choices(makers, weights)
         return maker()
 
@@ -89,6 +93,10 @@ class Book:
 
     def _recurring(self) -> Order:
         return Order("recurring", "quick", start_in=0.5, runs=0, interval=self.random.choice([1.0, 2.0]))
+
+    def _enter(self) -> Order:
+        seconds = self.random.choice([0, round(self.random.uniform(0.05, 3), 3)])
+        return Order("enter", self.random.choice(["enter", "enter_async"]), (seconds,), writes=1)
 
     def _in_process(self) -> Order:
         return Order("process", "in_process", (round(self.random.uniform(0.05, 1), 3),))

@@ -10,6 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
 from chaos.journal import Journal
 from queuer import Queuer, current_job
 
@@ -78,6 +82,24 @@ def doomed(token: str) -> str:
         raise ValueError(f"{token} fails")
 
 
+_ENTER = text("INSERT INTO ledger (token) VALUES (:token)")
+
+
+def enter(session: Session, token: str, seconds: float) -> str:
+    """What it writes and the end of its job are one transaction."""
+    with _journaled(token):
+        session.execute(_ENTER, {"token": token})
+        _nap(seconds)
+    return token
+
+
+async def enter_async(session: AsyncSession, token: str, seconds: float) -> str:
+    with _journaled(token):
+        await session.execute(_ENTER, {"token": token})
+        await asyncio.sleep(seconds)
+    return token
+
+
 def in_process(token: str, seconds: float) -> str:
     with _journaled(token):
         _nap(seconds)
@@ -90,7 +112,7 @@ def a_second_later(scheduled_at: datetime, _count: int) -> datetime:
 
 def register(q: Queuer) -> None:
     """Makes a worker of all tasks."""
-    for fn in (quick, quick_async, steady, steady_async, flaky, doomed):
+    for fn in (quick, quick_async, steady, steady_async, flaky, doomed, enter, enter_async):
         q.add_task(fn)
     q.task(in_process, executor="process")
     q.add_next_interval_func(a_second_later)

@@ -45,20 +45,24 @@ def clean() -> Facts:
             promise("lost", "rid 3"),
             promise("series", "rid 4", runs=3, interval=2.0),
             promise("raised", None),
+            promise("effect", "rid 7", writes=1),
         ],
         runs=[
             Run("rid 1", 1, 10, "plain", 1.0, 2.0, "returned"),
             Run("rid 2", 1, 10, "doomed", 1.0, 2.0, "ValueError"),
             Run("rid 2", 2, 10, "doomed", 3.0, 4.0, "ValueError"),
             *(Run("rid 3", attempt, 10, "lost", attempt, None, None) for attempt in (1, 2, 3, 4)),
+            Run("rid 7", 1, 10, "effect", 1.0, 2.0, "returned"),
             *(Run(f"rid {id}", 1, 10, "series", id, id, "returned") for id in (4, 5, 6)),
         ],
         archive=[
             row(1, "plain"),
             row(2, "doomed", status="FAILED", attempts=2, failures=[FAILURE, FAILURE | {"attempt": 2}], error="no"),
             row(3, "lost", status="FAILED", attempts=4, losses=4, error="WorkerLost: the worker died under the job"),
+            row(7, "effect"),
             *(row(3 + run, "series", **series, schedule_count=run, occurrence_at=900.0 + 2 * run) for run in (1, 2, 3)),
         ],
+        effects=["effect"],
         workers=[{"rid": WORKER, "status": "STOPPED", "asked_to": None, "is_past": True}],
         dropped=[Dropped("SUCCEEDED", "rid 3", 1, "another worker")],
     )
@@ -111,16 +115,20 @@ PLANTED: list[tuple[str, str, Plant]] = [
     ("each ends as it should", "nobody cancelled it", archived(0, status="CANCELLED")),
     ("each ends as it should", "is FAILED: no", archived(0, status="FAILED", error="no")),
     ("each ends as it should", "after 1 failures only", archived(1, failures=[FAILURE])),
-    ("each occurrence once", "has the runs [1, 3]", lambda f: f.archive.pop(4)),
+    ("effects once", "wrote 2 times, not 1", lambda f: f.effects.append("effect")),
+    ("effects once", "wrote 0 times, not 1", lambda f: f.effects.clear()),
+    ("effects once", "is CANCELLED, and wrote 1 times, not 0", archived(3, status="CANCELLED")),
+    ("effects once", "wrote 1 times, not 0", lambda f: f.effects.append("plain")),
+    ("each occurrence once", "has the runs [1, 3]", lambda f: f.archive.pop(5)),
     ("each occurrence once", "has the runs [1, 1, 2, 3]", lambda f: f.archive.append(row(9, "series"))),
-    ("each occurrence once", "planned 0.000000 s after", archived(4, occurrence_at=902.0)),
-    ("each occurrence once", "planned 2.500000 s after", archived(4, occurrence_at=904.5)),
+    ("each occurrence once", "planned 0.000000 s after", archived(5, occurrence_at=902.0)),
+    ("each occurrence once", "planned 2.500000 s after", archived(5, occurrence_at=904.5)),
     ("each occurrence once", "ended after 2 runs; 3 were ordered", lambda f: f.archive.pop()),
     ("each occurrence once", "2 were ordered", lambda f: f.promises[3].order.update(runs=2)),  # type: ignore[attr-defined]
     ("each occurrence once", "endless were ordered", lambda f: f.promises[3].order.update(runs=0)),  # type: ignore[attr-defined]
-    ("each occurrence once", "goes on after run 2, which was cancelled", archived(4, status="CANCELLED")),
-    ("each occurrence once", "with the error the function raised", archived(5, series_error="the function raised")),
-    ("none started early", "started 1.000 s before it was due", archived(5, occurrence_at=1001.0)),
+    ("each occurrence once", "goes on after run 2, which was cancelled", archived(5, status="CANCELLED")),
+    ("each occurrence once", "with the error the function raised", archived(6, series_error="the function raised")),
+    ("none started early", "started 1.000 s before it was due", archived(6, occurrence_at=1001.0)),
     (
         "dropped outcomes do not count",
         "which counts",
@@ -164,7 +172,7 @@ def test_who_cancelled_and_which_worker_died_excuse_a_job() -> None:
     facts = clean()
     facts.cancelled.update({"rid 1", "rid 5"})
     facts.archive[0] = replace(facts.archive[0], status="CANCELLED")
-    facts.archive[4] = replace(facts.archive[4], status="CANCELLED")
+    facts.archive[5] = replace(facts.archive[5], status="CANCELLED")
     facts.archive.pop()
     facts.runs.pop()
     assert check(facts) == []

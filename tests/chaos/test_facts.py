@@ -32,14 +32,21 @@ def test_orders_are_the_same_for_the_same_seed() -> None:
     assert [first.next() for _ in range(100)] == [second.next() for _ in range(100)]
 
 
+def connected(config: DatabaseConfiguration) -> psycopg.Connection:
+    connection = psycopg.connect(**config.connection_parameters)
+    connection.execute("CREATE TEMPORARY TABLE ledger AS SELECT 'a token' AS token")
+    return connection
+
+
 def test_the_tables_are_read_as_they_are(q: Queuer, config: DatabaseConfiguration, tmp_path: Path) -> None:
     q.add_task_with_name(lambda token: token, "task")
     job = q.add_job("task", "a token")
     waiting = q.add_job("unknown", "another")
     with q:
         assert q.wait_for_job_finished(job.rid, 10) is not None
-    with psycopg.connect(**config.connection_parameters) as connection:
+    with connected(config) as connection:
         facts = gather(connection, tmp_path)
+    assert facts.effects == ["a token"]
     (ended,) = facts.archive
     (live,) = facts.live
     (worker,) = facts.workers
@@ -60,7 +67,7 @@ def test_the_journals_are_read_as_they_are(q: Queuer, config: DatabaseConfigurat
     for attempt in (1, 2):
         tasks.write("begun", rid=RID, attempt=attempt, token="added")
     tasks.write("ended", rid=RID, attempt=2, token="added", how="returned")
-    with psycopg.connect(**config.connection_parameters) as connection:
+    with connected(config) as connection:
         facts = gather(connection, tmp_path)
     assert [(each.token, each.rid) for each in facts.promises] == [("added", RID), ("raised", None)]
     assert isinstance(facts.promises[0], Promise)
