@@ -12,7 +12,16 @@ import pytest
 from support.contract import Gate, ended, eventually, line, process
 from support.own_server import running
 
-from queuer import DatabaseConfiguration, JobStatus, MasterSettings, Queuer, WorkerStatus, new_queuer_with_db
+from queuer import (
+    DatabaseConfiguration,
+    JobStatus,
+    MasterSettings,
+    Options,
+    Queuer,
+    Schedule,
+    WorkerStatus,
+    new_queuer_with_db,
+)
 
 #: Everything happens soon. A worker that says nothing for 0.6 s is dead.
 SMALL = MasterSettings(worker_stale_after=0.6, master_poll_interval=0.05, lock_timeout_minutes=0.02)
@@ -170,3 +179,18 @@ def test_a_master_that_is_paused_in_its_transaction_blocks_nobody(q: Queuer, con
         q.start_without_worker(SMALL)
         eventually(lambda: q.get_master().worker_rid == q.get_current_worker_rid())
         child.kill()
+
+
+def test_a_cancelled_job_under_which_too_many_workers_died_ends_cancelled(
+    q: Queuer, config: DatabaseConfiguration
+) -> None:
+    every_hour = Options(schedule=Schedule(max_count=0, interval=timedelta(hours=1)))
+    job = q.add_job_with_options(every_hour, "nobody has it")
+    with connect(config) as lost:
+        lost.execute("UPDATE job SET status = 'RUNNING', worker_rid = gen_random_uuid(), attempts = 4, losses = 3")
+    assert q.cancel_job(job.rid).status is JobStatus.RUNNING
+    q.start_without_worker(SMALL)
+    done = ended(q, job)
+    assert (done.status, done.losses) == (JobStatus.CANCELLED, 4)
+    assert done.error == "JobCancelled: the job was cancelled while it ran, and its worker was lost or stopped"
+    assert q.get_jobs() == []
