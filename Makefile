@@ -6,7 +6,7 @@ SQLALCHEMY ?= sqlalchemy[asyncio]
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-timescale check format docs clean
+.PHONY: demo test test-timescale chaos chaos-short check format docs clean
 
 demo: $(VENV)/.demo            ## fingerprint the files of a directory as jobs on two worker processes
 	$(RUN) examples/quickstart.py $(DEMO)
@@ -16,6 +16,14 @@ test: $(VENV)/.test            ## the whole suite, on QUEUER_TEST_DATABASE_URL o
 
 test-timescale: $(VENV)/.timescale  ## the same suite on a TimescaleDB container; needs Docker
 	$(RUN) -m pytest --timescale --numprocesses auto $(PYTEST)
+
+# Seconds in which things break; waiting for the jobs that are left comes on top, two minutes at most.
+DURATION ?= 480
+chaos: $(VENV)/.test           ## break everything, and prove that nothing was lost; SEED=… repeats a plan
+	PYTHONPATH=tests $(RUN) -m chaos --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
+chaos-short:                   ## the same in two minutes
+	$(MAKE) chaos DURATION=75
 
 check: $(VENV)/.check          ## what has to hold before a commit, but for the tests
 	$(RUN) -m ruff format --check .

@@ -41,8 +41,7 @@ class Queuer(StaticQueuer):
     def __init__(self, name: str, max_concurrency: int, source: Source, on_error: OnError | None = None) -> None:
         super().__init__(source, application_name=f"queuer {name}")
         self._place = Workplace(
-            # Of the worker's own: tasks that use this queuer must not take its connections from it.
-            database=source.database(f"queuer {name} worker", most=4, pings=False),
+            database=source.for_worker(f"queuer {name} worker"),
             heart=source.heart(f"queuer {name} heartbeat"),
             for_tasks=source.for_tasks(f"queuer {name} tasks", max_concurrency),
             listener=self._listener,

@@ -1,7 +1,7 @@
 """Wires the services of one worker together, starts them, and stops them in order."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic
@@ -40,8 +40,8 @@ class Workplace:
 
     Args:
         database: For claiming and finishing.
-        heart: One connection, for the heartbeat and the master alone, so that a busy pool can't silence them. What the
-            master does is cut into short statements, between which the heart beats.
+        heart: For the heartbeat and the master alone, so that a busy pool can't silence them: a connection, and another
+            while both need one, so that the heart beats while the master waits for a lock.
         for_tasks: For the sessions that tasks get.
         identity: Under which the worker is known.
         tasks, functions: What it can run, and its next-interval functions.
@@ -150,35 +150,52 @@ class Supervisor:
         self._is_stopping = True
         deadline = monotonic() + timeout
         with ExitStack() as then:  # from the last to the first, each also when one before it failed
-            then.callback(self._say_goodbye)
-            then.callback(self._write_what_is_left, deadline)
-            then.callback(self._elector.stop)
-            then.callback(self._heartbeat.stop)
+            then.callback(self._wind_up, deadline)
             then.callback(self._runner.close)
-            self._claimer.stop()
-            if not self._runner.wait_idle(timeout):
+            with self._place.database.impatient(GRACE):
+                self._claimer.stop()
+            if not self._runner.wait_idle(max(0.0, deadline - monotonic())):
                 reason = "the worker stops"
                 self._runner.interrupt(JobCancelled(reason) if cancel_jobs else JobInterrupted(reason))
                 self._runner.wait_idle(GRACE)
 
-    def _write_what_is_left(self, deadline: float) -> None:
+    def _wind_up(self, deadline: float) -> None:
+        """What is left to do when nothing runs any more, within a few seconds more than outcomes may take."""
+        left = max(GRACE, deadline - monotonic())
+        with ExitStack() as then:
+            for database in (self._place.database, self._place.heart):
+                then.enter_context(database.impatient(left + GRACE))
+            then.callback(self._say_goodbye)
+            then.callback(self._write_what_is_left, left)
+            then.callback(self._elector.stop)
+            then.callback(self._heartbeat.stop)
+
+    def _write_what_is_left(self, timeout: float) -> None:
         for attempt in self._runner.running():  # they do not react; what they come to will be dropped
             if outcome := attempt.settle(ending_of(None, attempt.interrupted_by)):
                 self._reporter.report(outcome)
         try:
-            self._reporter.stop(max(GRACE, deadline - monotonic()))
+            self._reporter.stop(timeout)
         except DatabaseUnavailable as error:
             logger.warning("%d outcomes are lost, and their jobs will run again: %s", self._reporter.backlog, error)
 
     def _say_goodbye(self) -> None:
         for channel, heard in self._channels():
             self._place.listener.unlisten(channel, heard)
-        try:
-            work.give_back(self._place.database, self._rid)
-            upkeep.leave_office(self._place.heart, self._rid)
-            presence.beat(self._place.heart, self._place.identity, WorkerStatus.STOPPED, self._place.abilities)
-        except Exception as error:  # noqa: BLE001 - whatever the database says, the worker has stopped
-            logger.warning("stopped without a word to the database; running jobs will be rescued: %s", error)
+        for word in (self._give_all_back, self._leave_office, self._say_stopped):
+            try:
+                word()
+            except Exception as error:  # noqa: BLE001 - whatever the database says, the worker has stopped
+                logger.warning("stopped without a word to the database; running jobs will be rescued: %s", error)
+
+    def _give_all_back(self) -> None:
+        work.give_back(self._place.database, self._rid)
+
+    def _leave_office(self) -> None:
+        upkeep.leave_office(self._place.heart, self._rid)
+
+    def _say_stopped(self) -> None:
+        presence.beat(self._place.heart, self._place.identity, WorkerStatus.STOPPED, self._place.abilities)
 
     # -- What the services are given
 
@@ -203,8 +220,8 @@ class Supervisor:
     def _held(self) -> Sequence[HeldJob]:
         return presence.held_jobs(self._place.heart, self._rid)
 
-    def _give_back(self, ids: Collection[int]) -> None:
-        work.give_back(self._place.database, self._rid, ids)
+    def _give_back(self, attempts: Mapping[int, int]) -> None:
+        work.give_back(self._place.database, self._rid, attempts)
 
     def _rescue(self, stale_after: float) -> None:
         upkeep.rescue(self._place.heart, stale_after)

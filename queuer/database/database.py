@@ -2,17 +2,20 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from queuer.config import DatabaseConfiguration
 from queuer.database.async_engines import AsyncEngines
 from queuer.database.engines import translated
+from queuer.database.under_way import UnderWay, impatient
 from queuer.errors import QueuerError
+from queuer.repositories.idleness import limited
 
 T = TypeVar("T")
 
@@ -31,6 +34,7 @@ class Database:
         engine: For threads.
         async_engines: For coroutines: an engine for each event loop, or an application's own. None = they use a thread.
         is_ours: Whether `engine` is closed with this.
+        limits_idleness: Whether the server ends transactions of `run` that are left idle for long.
     """
 
     def __init__(
@@ -40,11 +44,14 @@ class Database:
         async_engines: AsyncEngines | AsyncEngine | None = None,
         *,
         is_ours: bool = True,
+        limits_idleness: bool = False,
     ) -> None:
         self.config = config
         self.engine = engine
         self._async_engines = async_engines
         self._is_ours = is_ours
+        self._limits_idleness = limits_idleness
+        self._under_way = UnderWay(config)
         self._pid = os.getpid()
 
     def run(self, work: Work[T]) -> T:
@@ -55,8 +62,15 @@ class Database:
                 nobody knows whether it took place.
         """
         self.check_process()
-        with translated(self.config), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            session.connection(execution_options=_READ_COMMITTED)
+        with (
+            translated(self.config),
+            self._under_way.entered() as begun,
+            Session(self.engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            begun(session.connection(execution_options=_READ_COMMITTED))
+            if self._limits_idleness:
+                session.execute(select(limited()))
             return work(session)
 
     def run_single(self, work: Work[T]) -> T:
@@ -65,8 +79,12 @@ class Database:
         That is one round trip; BEGIN and COMMIT would make it three.
         """
         self.check_process()
-        with translated(self.config), Session(self.engine, expire_on_commit=False) as session:
-            session.connection(execution_options=_AUTOCOMMIT)
+        with (
+            translated(self.config),
+            self._under_way.entered() as begun,
+            Session(self.engine, expire_on_commit=False) as session,
+        ):
+            begun(session.connection(execution_options=_AUTOCOMMIT))
             return work(session)
 
     async def run_async(self, work: Work[T]) -> T:
@@ -112,6 +130,15 @@ class Database:
     def is_in_own_process(self) -> bool:
         """Whether this is the process that made it, and no fork."""
         return os.getpid() == self._pid
+
+    @contextmanager
+    def impatient(self, seconds: float) -> Iterator[None]:
+        """Once the block has taken so many seconds, ends what other threads do here, until the block has ended.
+
+        What is ended raises `DatabaseUnavailable`; see `UnderWay.end`. Infinite `seconds` = never.
+        """
+        with impatient(seconds, self._under_way):
+            yield
 
     def close(self) -> None:
         """Closes the connections of our own pools. The next unit of work opens new ones."""

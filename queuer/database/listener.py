@@ -12,6 +12,7 @@ from psycopg import sql
 
 from queuer.database.engines import translated
 from queuer.database.sources import Source
+from queuer.database.under_way import break_off
 from queuer.errors import DatabaseUnavailable
 from queuer.events import Channel
 from queuer.retry import reconnect_delay
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 #: Called with the payload; with None when notifications may have been missed, so that everything has to be looked at.
 Heard = Callable[[str | None], None]
+
+#: Seconds that the server may take to answer when the connection is to be closed.
+PATIENCE = 2.0
 
 
 class Listener:
@@ -123,6 +127,7 @@ class _Ear:
         #: How often it was asked to catch up, and what of that is done.
         self.to_catch_up = self.caught_up = 0
         self._closed = threading.Event()
+        self._connection: psycopg.Connection | None = None
         self._doorbell, self._button = socket.socketpair()
         self._button.setblocking(False)  # noqa: FBT003 - the library
         self._thread = threading.Thread(target=self._run, name="queuer listener", daemon=True)
@@ -143,7 +148,11 @@ class _Ear:
             self._state.notify_all()
         self.press()
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(PATIENCE)
+            while self._thread.is_alive():
+                if self._connection is not None:
+                    break_off(self._connection)
+                self._thread.join(PATIENCE)
         self._button.close()
 
     def _run(self) -> None:
@@ -151,9 +160,9 @@ class _Ear:
         with self._doorbell:
             while not self._closed.is_set():
                 try:
-                    with translated(self._source.config), closing(self._source.connect()) as connection:
+                    with translated(self._source.config), closing(self._source.connect()) as self._connection:
                         failures = 0
-                        self._hear(connection)
+                        self._hear(self._connection)
                 except Exception as error:  # noqa: BLE001 - whatever it is, who listens must hear again
                     failures += 1
                     self._report(error, reconnect_delay(failures))

@@ -20,14 +20,19 @@ class Source:
     def __init__(self, config: DatabaseConfiguration) -> None:
         self.config = config
 
-    def database(self, purpose: str, *, most: int = 10, pings: bool = True) -> Database:
-        """For units of work. Arguments as for `engines.create`; `purpose` is the name that the server sees."""
-        engine = engines.create(self.config, application_name=purpose, most=most, pings=pings)
-        return Database(engine, self.config, AsyncEngines(self.config))
+    def database(self, purpose: str) -> Database:
+        """For units of work. `purpose` is the name that the server sees."""
+        return Database(engines.create(self.config, application_name=purpose), self.config, AsyncEngines(self.config))
+
+    def for_worker(self, purpose: str) -> Database:
+        """For claiming and finishing: tasks that use the queuer can't take its connections."""
+        engine = engines.create(self.config, application_name=purpose, most=4, pings=False)
+        return Database(engine, self.config, limits_idleness=True)
 
     def heart(self, purpose: str) -> Database:
-        """For short units of work, one after another, on a connection that no other work can take."""
-        return Database(engines.create(self.config, application_name=purpose, most=1), self.config)
+        """For short units of work, two at once at most, on connections that no other work can take."""
+        engine = engines.create(self.config, application_name=purpose, most=2)
+        return Database(engine, self.config, limits_idleness=True)
 
     def for_tasks(self, purpose: str, most: int) -> Database:
         """For the sessions that tasks get, `most` at once: their tables are the application's."""
@@ -50,9 +55,8 @@ class AsyncEngineSource(Source):
         super().__init__(config)
         self._engine = engine.execution_options(**engines.execution_options(config))
 
-    def database(self, purpose: str, *, most: int = 10, pings: bool = True) -> Database:
-        engine = engines.create(self.config, application_name=purpose, most=most, pings=pings)
-        return Database(engine, self.config, self._engine)
+    def database(self, purpose: str) -> Database:
+        return Database(engines.create(self.config, application_name=purpose), self.config, self._engine)
 
 
 class EngineSource(Source):
@@ -68,12 +72,15 @@ class EngineSource(Source):
         self._engine = engine.execution_options(**engines.execution_options(config))
         self._spare = engine.pool.recreate()  # with the same arguments and event hooks, and never a connection kept
 
-    def database(self, purpose: str, *, most: int = 10, pings: bool = True) -> Database:  # noqa: ARG002 - the pool's
+    def database(self, purpose: str) -> Database:  # noqa: ARG002 - the engine has its own name
         return Database(self._engine, self.config, is_ours=False)
 
+    def for_worker(self, purpose: str) -> Database:  # noqa: ARG002
+        return Database(self._engine, self.config, is_ours=False, limits_idleness=True)
+
     def heart(self, purpose: str) -> Database:
-        engine = engines.create(self.config, application_name=purpose, most=1, creator=self._open)
-        return Database(engine, self.config)
+        engine = engines.create(self.config, application_name=purpose, most=2, creator=self._open)
+        return Database(engine, self.config, limits_idleness=True)
 
     def for_tasks(self, purpose: str, most: int) -> Database:
         return Database(self._theirs, self.config, self._for_async_tasks(purpose, most), is_ours=False)

@@ -22,14 +22,8 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
     """
     work, is_single = _writing(worker_rid, outcomes)
     written = database.run_single(work) if is_single else database.run(work)
-    for outcome in outcomes:
-        if outcome.job.id not in written:
-            logger.warning(
-                "dropped the outcome %s of job %s, attempt %d: the job is no longer this worker's",
-                outcome.verdict.name,
-                outcome.job.rid,
-                outcome.job.attempt,
-            )
+    if missing := [outcome for outcome in outcomes if outcome.job.id not in written]:
+        _explain(database, worker_rid, missing)
 
 
 def finish_within(session: "Session", worker_rid: UUID, outcome: Outcome) -> bool:
@@ -57,3 +51,14 @@ def _writing(worker_rid: UUID, outcomes: Sequence[Outcome]) -> tuple[Work[set[in
         return moved | (results.reschedule(session, worker_rid, retried) if retried else set())
 
     return work, not next_runs and not (ended and retried)
+
+
+def _explain(database: Database, worker_rid: UUID, missing: Sequence[Outcome]) -> None:
+    """Logs why these outcomes were not written."""
+    before = database.run_single(lambda session: results.written_before(session, worker_rid, missing))
+    for outcome in missing:
+        told = (outcome.verdict.name, outcome.job.rid, outcome.job.attempt)
+        if outcome.job.id in before:
+            logger.info("the outcome %s of job %s, attempt %d, had been written before; the answer was lost", *told)
+        else:
+            logger.warning("dropped the outcome %s of job %s, attempt %d: the job is no longer this worker's", *told)

@@ -1,6 +1,6 @@
 """What a worker asks of the database between one job and the next."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from uuid import UUID
 
 from queuer.database.database import Database
@@ -21,9 +21,12 @@ def seconds_until_due(database: Database, can: Abilities) -> float | None:
     return database.run_single(lambda session: claims.seconds_until_due(session, can.tasks, can.next_interval_funcs))
 
 
-def give_back(database: Database, worker_rid: UUID, ids: Collection[int] | None = None) -> set[int]:
-    """Queues again what the worker runs, all of it or these jobs; those that were cancelled end. Returns the ids."""
-    given = database.run_single(lambda session: claims.give_back(session, worker_rid, ids))
+def give_back(database: Database, worker_rid: UUID, attempts: Mapping[int, int] | None = None) -> set[int]:
+    """Queues again what the worker runs, all of it or these attempts by the jobs' ids. Returns the ids.
+
+    Those that were cancelled end.
+    """
+    given = database.run_single(lambda session: claims.give_back(session, worker_rid, attempts))
     if given:
         database.run_single(lambda session: steering.end_cancelled(session, given))
     return given

@@ -1,6 +1,6 @@
 """Who runs what: claiming jobs, knowing when the next is due, and giving them back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,8 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    column,
+    exists,
     extract,
     func,
     or_,
@@ -115,10 +117,16 @@ def seconds_until_due(session: Session, tasks: Sequence[str], functions: Sequenc
     return session.scalar(query, {"tasks": list(tasks), "functions": list(functions)})
 
 
+_HELD = (
+    func.unnest(bindparam("ids", type_=_IDS), bindparam("numbers", type_=ARRAY(Integer)))
+    .table_valued(column("id", BigInteger), column("attempt", Integer))
+    .render_derived(name="held")
+)
+_IS_ONE_OF_THEM = exists().where(Job.id == _HELD.c.id, Job.attempts == _HELD.c.attempt)
 _GIVEN = (
     update(Job)
     .where(IS_RUNNING, Job.worker_rid == bindparam("worker"))
-    .where(or_(bindparam("ids", type_=_IDS).is_(None), Job.id == any_(bindparam("ids", type_=_IDS))))
+    .where(or_(bindparam("ids", type_=_IDS).is_(None), _IS_ONE_OF_THEM))
     .values(status=JobStatus.QUEUED, worker_rid=None, started_at=None)
     .returning(Job.id)
     .cte("given")
@@ -126,10 +134,19 @@ _GIVEN = (
 _GIVE_BACK = select(ids_of(_GIVEN), waking(_GIVEN), naming(_GIVEN, _GIVEN.c.id, "updated"))
 
 
-def give_back(session: Session, worker_rid: UUID, ids: Collection[int] | None = None) -> set[int]:
-    """Queues again what the worker runs, all of it or these, tells the others, and returns the ids of those jobs."""
-    listed = None if ids is None else list(ids)
-    parameters = {"worker": worker_rid, "ids": listed, **bound(session, added=events.added, updated=events.updated)}
+def give_back(session: Session, worker_rid: UUID, attempts: Mapping[int, int] | None = None) -> set[int]:
+    """Queues again what the worker runs, tells the others, and returns the ids of those jobs.
+
+    Args:
+        attempts: Only these, by the jobs' ids; None = all that it runs.
+    """
+    ids, numbers = (None, None) if attempts is None else (list(attempts), list(attempts.values()))
+    parameters = {
+        "worker": worker_rid,
+        "ids": ids,
+        "numbers": numbers,
+        **bound(session, added=events.added, updated=events.updated),
+    }
     return set(session.scalar(_GIVE_BACK, parameters) or ())
 
 

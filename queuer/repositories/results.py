@@ -1,7 +1,7 @@
 """What becomes of running jobs: into the archive, or back to wait for a retry.
 
-Every statement is fenced: it touches a job only while (worker, attempt) is still what the caller holds. A job that was
-given to someone else is left alone, and is missing from what is returned.
+Every statement that writes is fenced: it touches a job only while (worker, attempt) is still what the caller holds. A
+job that was given to someone else is left alone, and is missing from what is returned.
 """
 
 import json
@@ -26,13 +26,15 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from queuer import events
-from queuer.models import Job
+from queuer.models import Job, JobArchive
+from queuer.repositories.idleness import limited
 from queuer.repositories.moving import moved_to_archive
 from queuer.repositories.notify import bound, ids_of, naming, waking
 from queuer.states import JobStatus
@@ -75,6 +77,10 @@ _FAILURES = case(
     (_OUTCOME.c.failure.is_(None), Job.failures), else_=Job.failures.op("||")(func.jsonb_build_array(_FAILURE))
 )
 
+_FAILED_THERE = func.jsonb_build_array(
+    func.jsonb_build_object("attempt", _OUTCOME.c.attempt, "worker_rid", bindparam("worker", type_=Job.rid.type))
+)
+
 
 def _archive_statement() -> Any:
     told = {
@@ -114,8 +120,10 @@ _RESCHEDULE = _reschedule_statement()
 
 def hold(session: Session, worker_rid: UUID, job: ClaimedJob) -> bool:
     """Locks a job that is still this attempt's, and that nobody wants cancelled, until the transaction ends. Tells
-    whether it is."""
-    mine = select(Job.id).where(
+    whether it is.
+
+    From here on the transaction may not be left idle for long."""
+    mine = select(Job.id, limited()).where(
         Job.id == job.id, Job.worker_rid == worker_rid, Job.attempts == job.attempt, Job.cancel_requested_at.is_(None)
     )
     return session.scalar(mine.with_for_update()) is not None
@@ -137,6 +145,21 @@ def reschedule(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) 
     """
     channels = bound(session, added=events.added, updated=events.updated)
     return set(session.scalar(_RESCHEDULE, {**channels, **_parameters(worker_rid, outcomes)}) or ())
+
+
+def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
+    """The ids of those jobs that the worker has written these outcomes of already: it may not have heard the answer."""
+    ended = select(_OUTCOME.c.id).where(
+        JobArchive.id == _OUTCOME.c.id,
+        JobArchive.attempts == _OUTCOME.c.attempt,
+        JobArchive.worker_rid == bindparam("worker", type_=JobArchive.rid.type),
+        JobArchive.status != JobStatus.FAILED,  # that may be the rescuer's doing; a failure of one's own is listed
+    )
+    failed = [
+        select(_OUTCOME.c.id).where(table.id == _OUTCOME.c.id, table.failures.contains(_FAILED_THERE))
+        for table in (Job, JobArchive)
+    ]
+    return set(session.scalars(union_all(ended, *failed), _parameters(worker_rid, outcomes)))
 
 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Interval,
     Select,
     Text,
+    and_,
     any_,
     case,
     cast,
@@ -64,7 +65,8 @@ _OWNER_LIVES = exists().where(Worker.rid == Job.worker_rid, Worker.status != Wor
 _ORPHANS = (
     select(Job.id).where(IS_RUNNING, ~_OWNER_LIVES).order_by(Job.id).limit(BATCH).with_for_update(skip_locked=True)
 )
-
+# One that was cancelled is queued, and ends as cancelled.
+_IS_HOPELESS = and_(Job.losses >= MOST_LOSSES, Job.cancel_requested_at.is_(None))
 
 _NEXT_INTERVAL = ("schedule", "next_interval")
 _NOBODY_TO_ASK = func.concat(
@@ -73,7 +75,7 @@ _NOBODY_TO_ASK = func.concat(
 
 
 def _requeue_statement() -> Any:
-    orphans = _ORPHANS.where(Job.losses < MOST_LOSSES).cte("orphans")
+    orphans = _ORPHANS.where(~_IS_HOPELESS).cte("orphans")
     requeued = (
         update(Job)
         .where(Job.id == any_(func.array(select(orphans.c.id).scalar_subquery())))
@@ -85,7 +87,7 @@ def _requeue_statement() -> Any:
 
 
 def _fail_statement() -> Any:
-    orphans = _ORPHANS.where(Job.losses >= MOST_LOSSES).cte("orphans")
+    orphans = _ORPHANS.where(_IS_HOPELESS).cte("orphans")
     error = f"WorkerLost: the worker died under the job {MOST_LOSSES + 1} times"
     moved = moved_to_archive(
         delete(Job).where(Job.id == any_(func.array(select(orphans.c.id).scalar_subquery()))),

@@ -1,7 +1,7 @@
 """Says regularly that this worker is alive, and compares what it runs with what the database says that it runs."""
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from queuer.errors import JobCancelled, JobInterrupted
@@ -23,7 +23,7 @@ class Heartbeat:
     Args:
         beat: Beats once.
         held: What the database says that this worker runs.
-        give_back: Queues these jobs again.
+        give_back: Queues these jobs again, by their ids, while these attempts at them are this worker's.
         asked: Told when the worker was asked for something.
     """
 
@@ -34,7 +34,7 @@ class Heartbeat:
         *,
         beat: Callable[[], Beat],
         held: Callable[[], Sequence[HeldJob]],
-        give_back: Callable[[Collection[int]], object],
+        give_back: Callable[[Mapping[int, int]], object],
         asked: Callable[[WorkerRequest], None],
     ) -> None:
         self._runner = runner
@@ -45,6 +45,7 @@ class Heartbeat:
         self._asked = asked
         self._unknown: dict[tuple[int, int], float] = {}  # since when
         self._last_heard_at = monotonic()
+        self._longest_gap = float("inf")  # between two beats
         self._gap_ended_at = float("-inf")
         self._loop = Loop("heartbeat", self._step)
         self.start = self._loop.start
@@ -54,13 +55,15 @@ class Heartbeat:
 
     @property
     def heard_for(self) -> float:
-        """Seconds since the last gap between two beats; infinite when there was none."""
-        return monotonic() - self._gap_ended_at
+        """Seconds since the last gap between two beats; infinite when there was none, and 0 during one."""
+        now = monotonic()
+        return 0.0 if now - self._last_heard_at > self._longest_gap else now - self._gap_ended_at
 
     def _step(self) -> float | None:
         learned = self._beat()
         now = monotonic()
-        if now - self._last_heard_at > learned.worker_stale_after / 2:
+        self._longest_gap = learned.worker_stale_after / 2
+        if now - self._last_heard_at > self._longest_gap:
             self._gap_ended_at = now
         self._last_heard_at = now
         if learned.asked_to is not None:  # first of all: to have told us is noted, and is not told again
@@ -85,5 +88,5 @@ class Heartbeat:
         # statement whose answer was lost. Beats for which somebody woke us may follow each other at once.
         if lost := [key for key, since in unknown.items() if since <= long_ago]:
             logger.warning("giving back %d jobs that this worker holds without running them", len(lost))
-            self._give_back([id for id, _ in lost])
+            self._give_back(dict(lost))
         self._unknown = {key: since for key, since in unknown.items() if key not in lost}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from support.contract import eventually
 from support.servers import Databases
 
 import queuer
@@ -76,7 +77,7 @@ async def _async() -> None: ...
 
 def test_an_idle_worker_holds_three_connections_at_most(q: Queuer, engine: Engine) -> None:
     with q:
-        assert connections(engine) <= 3
+        eventually(lambda: connections(engine) <= 3)  # a fourth when the heart beats while the master is at work
 
 
 def test_stop_lets_running_jobs_end(q: Queuer) -> None:

@@ -113,3 +113,13 @@ def test_what_is_given_back_is_queued_and_keeps_its_attempts(session: Session) -
     assert give_back(session, FIRST) == set()
     again = claim(session, SECOND, TASKS, limit=5)
     assert [(job.id, job.attempt) for job in again] == [(added[0].id, 2), (added[1].id, 2)]
+
+
+def test_an_attempt_is_given_back_only_while_it_is_that_one(session: Session) -> None:
+    job = jobs.insert_one(session, new_job())
+    claim(session, FIRST, TASKS, limit=1)
+    give_back(session, FIRST)
+    (again,) = claim(session, FIRST, TASKS, limit=1)
+    assert give_back(session, FIRST, {job.id: 1}) == set()
+    assert give_back(session, SECOND, {job.id: 2}) == set()
+    assert (again.attempt, give_back(session, FIRST, {job.id: 2})) == (2, {job.id})

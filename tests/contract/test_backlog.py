@@ -1,0 +1,38 @@
+"""What has ended and can't be written is kept in memory, up to a limit: beyond that nothing more is claimed."""
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from support.contract import eventually
+
+from queuer import BatchJob, DatabaseConfiguration, MasterSettings, Queuer
+
+MOST = 1000
+JOBS = 1200
+
+
+def test_what_can_not_be_written_keeps_the_worker_from_taking_more(q: Queuer, config: DatabaseConfiguration) -> None:
+    q.add_task_with_name(lambda: None, "task")
+    q.add_jobs(BatchJob("task") for _ in range(JOBS))
+    options: dict[str, Any] = config.connection_parameters
+    running = "SELECT count(*) FROM job WHERE status = 'RUNNING'"
+    with psycopg.connect(**options) as holder, psycopg.connect(**options, autocommit=True) as look:
+        holder.execute("LOCK TABLE job_archive IN EXCLUSIVE MODE")  # jobs can be claimed, and none can end
+        q.start(MasterSettings(worker_stale_after=0.4))
+
+        def claimed() -> int:
+            (count,) = look.execute(running).fetchone() or (0,)
+            assert count < MOST + 4, "it claims on and on"
+            return int(count)
+
+        eventually(lambda: claimed() >= MOST, timeout=30)
+        late = q.add_job("task")  # which is told to the worker
+        before = q.get_worker(q.get_current_worker_rid()).heartbeat_at
+        half_a_second_later = before + timedelta(seconds=0.5)
+        eventually(lambda: claimed() and q.get_worker(q.get_current_worker_rid()).heartbeat_at > half_a_second_later)
+        holder.rollback()
+        assert q.wait_for_job_finished(late.rid, 30) is not None
+        q.stop()
+    assert q.get_jobs() == []
+    assert {job.attempts for job in q.get_jobs_ended(entries=1000)} == {1}

@@ -1,0 +1,48 @@
+import logging
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import update
+from support.jobs import FAILURE, FIRST, failed, new_job, succeeded, to_retry
+
+from queuer import Job
+from queuer.database.database import Database
+from queuer.operations.enqueue import adding
+from queuer.operations.finish import finish
+from queuer.repositories import upkeep
+from queuer.repositories.claims import claim
+from queuer.values import ClaimedJob, Outcome, Verdict
+
+
+@pytest.fixture
+def taken(database: Database) -> ClaimedJob:
+    database.run(adding(new_job("task")))
+    (taken,) = database.run(lambda session: claim(session, FIRST, ["task"], limit=1))
+    return taken
+
+
+def cancelled(job: ClaimedJob) -> Outcome:
+    return Outcome(job, Verdict.CANCELLED, 0.5, failure=FAILURE)
+
+
+@pytest.mark.parametrize("end", [succeeded, failed, cancelled, to_retry])
+def test_what_is_written_once_more_because_the_answer_was_lost_is_not_called_dropped(
+    database: Database, taken: ClaimedJob, end: Callable[[ClaimedJob], Outcome], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="queuer"):
+        for _ in range(2):
+            finish(database, FIRST, [end(taken)])
+    assert "dropped" not in caplog.text
+    assert f"of job {taken.rid}, attempt 1, had been written before" in caplog.text
+
+
+@pytest.mark.parametrize("end", [succeeded, failed, cancelled, to_retry])
+def test_what_comes_too_late_for_a_job_that_failed_as_lost_is_dropped(
+    database: Database, taken: ClaimedJob, end: Callable[[ClaimedJob], Outcome], caplog: pytest.LogCaptureFixture
+) -> None:
+    database.run(lambda session: session.execute(update(Job).values(losses=upkeep.MOST_LOSSES)))
+    assert database.run(upkeep.fail_orphans) == {taken.id}
+    with caplog.at_level(logging.INFO, logger="queuer"):
+        finish(database, FIRST, [end(taken)])
+    assert f"dropped the outcome {end(taken).verdict.name} of job {taken.rid}, attempt 1" in caplog.text
+    assert "written before" not in caplog.text

@@ -1,0 +1,124 @@
+"""A TCP proxy in front of a server, which delays, cuts, swallows and refuses."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from queuer import DatabaseConfiguration
+
+T = TypeVar("T")
+
+CHUNK = 65_536
+
+
+class Proxy:
+    """Listens on a port of its own on 127.0.0.1, and passes everything on to the server of `config`."""
+
+    def __init__(self, config: DatabaseConfiguration) -> None:
+        self._behind = config
+        self._pairs: set[_Pair] = set()
+        self._delay = 0.0
+        self._refuses = False
+        self._open = asyncio.Event()
+        self._open.set()
+        self._loses_answers = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread.start()
+        self._server = self._do(asyncio.start_server(self._connected, "127.0.0.1", 0))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    @property
+    def config(self) -> DatabaseConfiguration:
+        """For those who are to come through here."""
+        return replace(self._behind, host="127.0.0.1", port=self.port, sslmode="disable")
+
+    def close(self) -> None:
+        self._call(self._server.close)
+        self.cut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def delay(self, seconds: float) -> None:
+        """From now on everything takes so long, each way."""
+        self._delay = seconds
+
+    def cut(self) -> None:
+        """Breaks all connections, at both ends."""
+        self._call(lambda: [pair.abort() for pair in list(self._pairs)])
+
+    def refuse(self, refuses: bool) -> None:
+        """Breaks new connections as soon as they come."""
+        self._refuses = refuses
+
+    def swallow(self, swallows: bool) -> None:
+        """Passes nothing on, and breaks nothing. What was held up goes on its way afterwards."""
+        self._call(self._open.clear if swallows else self._open.set)
+
+    def lose_answers(self, loses: bool) -> None:
+        """Lets what the server answers vanish. Such connections are of no use any more, and break afterwards."""
+        self._loses_answers = loses
+        if not loses:
+            self._call(lambda: [pair.abort() for pair in list(self._pairs) if pair.is_spoilt])
+
+    def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    def _call(self, act: Callable[[], object]) -> None:
+        async def called() -> None:
+            act()
+
+        self._do(called())
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._behind.host, self._behind.port
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, port)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if self._refuses:
+                raise ConnectionRefusedError
+            server_reader, server_writer = await self._connect()
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = _Pair(writer, server_writer)
+        self._pairs.add(pair)
+        try:
+            await asyncio.gather(self._pump(reader, server_writer), self._pump(server_reader, writer, answers_of=pair))
+        finally:
+            self._pairs.discard(pair)
+            pair.abort()
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers_of: "_Pair | None" = None
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(CHUNK):
+                await self._open.wait()
+                if self._delay:
+                    await asyncio.sleep(self._delay)
+                if answers_of is not None and (self._loses_answers or answers_of.is_spoilt):
+                    answers_of.is_spoilt = True
+                    continue
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
+
+
+class _Pair:
+    """A connection of a client, and the one to the server that belongs to it."""
+
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self._ends = (client, server)
+        self.is_spoilt = False
+
+    def abort(self) -> None:
+        for end in self._ends:
+            end.transport.abort()
