@@ -217,9 +217,12 @@ class Supervisor:
         return function.fn if function else None
 
     def _steered(self, payload: str | None) -> None:
-        if payload in (None, str(self._rid)):
+        if payload is None:  # the listener has its connection again, and so may all others
+            for service in (self._heartbeat, self._elector, self._reporter, self._claimer):
+                service.resume()
+        if payload == str(self._rid):
             self._heartbeat.wake()
-        if payload in (None, upkeep.VACANT):
+        if payload == upkeep.VACANT:
             self._elector.wake()
         if payload == upkeep.SETTINGS:
             self._elector.wake()

@@ -9,7 +9,8 @@ from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from queuer.config import DatabaseConfiguration
-from queuer.database.engines import engine_options
+from queuer.database.engines import attend, engine_options
+from queuer.database.liveness import AsyncConnection
 
 
 class AsyncEngines:
@@ -25,6 +26,8 @@ class AsyncEngines:
     ) -> None:
         self._url = config.url
         self._options = engine_options(config, application_name=application_name, most=most, translates=translates)
+        self._options["connect_args"]["async_creator_fn"] = AsyncConnection.connect
+        self._rests = not translates
         self._engines: dict[asyncio.AbstractEventLoop, _LoopsEngine] = {}
         self._lock = threading.Lock()
 
@@ -36,7 +39,7 @@ class AsyncEngines:
             if found is None:
                 for ended in [each for each in self._engines if each.is_closed()]:
                     self._engines.pop(ended).close()  # else each `asyncio.run` would leave its connections behind
-                found = self._engines[loop] = _LoopsEngine(self._url, self._options)
+                found = self._engines[loop] = _LoopsEngine(self._url, self._options, rests=self._rests)
             return found.engine
 
     def close(self) -> None:
@@ -50,8 +53,9 @@ class AsyncEngines:
 class _LoopsEngine:
     """The engine of one loop, and its connections."""
 
-    def __init__(self, url: URL, options: dict[str, Any]) -> None:
+    def __init__(self, url: URL, options: dict[str, Any], *, rests: bool) -> None:
         self.engine = create_async_engine(url, **options)
+        attend(self.engine.sync_engine, rests=rests)
         # Not weakly: whoever forgets one would leave it open.
         self._connections: set[psycopg.AsyncConnection[Any]] = set()
         event.listen(self.engine.sync_engine, "connect", self._opened)

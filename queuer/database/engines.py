@@ -1,30 +1,22 @@
 """Makes SQLAlchemy engines from a configuration, and tells what their errors mean."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+import sqlalchemy
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from queuer.config import DatabaseConfiguration
+from queuer.database.liveness import LIVENESS, RESTLESS, SERVER_SIDE, Connection
 from queuer.errors import ConfigurationError, DatabaseUnavailable
 
 OLDEST_SERVER = 140_000
-
-#: libpq's keepalives notice a peer that vanished without closing; in seconds, and milliseconds for the last.
-LIVENESS: dict[str, Any] = {
-    "connect_timeout": 10,
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-}
 
 # SQLSTATE classes and codes of a server that can't be used now, while the same may work later: connection exceptions,
 # read-only after a failover, invalid authorization, unknown database, rollback by deadlock or serialization,
@@ -46,14 +38,49 @@ def create(
     Args:
         pings: Replace a connection that died in the pool before it is used, at the price of an empty round trip. A
             worker does without: what fails it does again.
-        translates: Tables without a schema are in the queue's.
+        translates: Tables without a schema are in the queue's. Else the statements are a task's, and so are the
+            transactions, in which a task may do something else for as long as it likes.
         creator: Opens a connection; None = by the configuration.
     """
     options = engine_options(config, application_name=application_name, most=most, translates=translates)
     options["pool_pre_ping"] = pings
     if creator is not None:
         options["creator"] = creator
-    return create_engine(config.url, poolclass=_Pool, **options)
+    engine = create_engine(config.url, poolclass=_Pool, **options)
+    if creator is None:
+        event.listen(engine, "do_connect", lambda _dialect, _record, args, keyed: Connection.connect(*args, **keyed))
+    attend(engine, rests=not translates)
+    return engine
+
+
+def attend(engine: Engine, *, rests: bool) -> None:
+    """Lets the server notice when we are gone, and drops connections that are of no use any more.
+
+    Args:
+        rests: Whether transactions may rest between two statements.
+    """
+
+    def opened(dbapi_connection: Any, _record: object) -> None:
+        with closing(dbapi_connection.cursor()) as cursor:
+            cursor.execute(SERVER_SIDE if rests else SERVER_SIDE + RESTLESS)
+        dbapi_connection.commit()
+
+    event.listen(engine, "connect", opened)
+    event.listen(engine, "handle_error", _failed)
+
+
+def _failed(context: ExceptionContext) -> None:
+    if isinstance(context.original_exception, psycopg.Error) and _is_outdated(context.original_exception):
+        context.is_disconnect = True
+
+
+def _is_outdated(error: psycopg.Error) -> bool:
+    """Whether the same statement would succeed on a new connection: this one's server became a standby, or a migration
+    has changed the type of what a prepared statement returns.
+    """
+    if isinstance(error, psycopg.errors.FeatureNotSupported):
+        return error.diag.source_function == "RevalidateCachedQuery"
+    return isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
 
 
 class _Pool(QueuePool):
@@ -135,7 +162,7 @@ def sqlstate_of(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
 
 
-def check_server(connection: Connection, oldest: int = OLDEST_SERVER) -> None:
+def check_server(connection: sqlalchemy.Connection, oldest: int = OLDEST_SERVER) -> None:
     """Raises `ConfigurationError` when the server is older than queuer's SQL."""
     number = int(connection.scalar(text("SHOW server_version_num")) or 0)
     if number < oldest:

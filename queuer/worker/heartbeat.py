@@ -51,6 +51,8 @@ class Heartbeat:
         self.stop = self._loop.stop
         #: Says that somebody wants something of this worker.
         self.wake = self._loop.wake
+        #: Says that the database can be reached again.
+        self.resume = self._loop.resume
 
     @property
     def heard_for(self) -> float:

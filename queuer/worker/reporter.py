@@ -34,6 +34,8 @@ class Reporter:
         self._kept: deque[Outcome] = deque()
         self._loop = Loop("reporter", self._step)
         self.start = self._loop.start
+        #: Says that the database can be reached again.
+        self.resume = self._loop.resume
 
     def report(self, outcome: Outcome) -> None:
         self._kept.append(outcome)
