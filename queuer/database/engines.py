@@ -24,6 +24,11 @@ OLDEST_SERVER = 140_000
 _UNAVAILABLE = ("08", "25006", "28", "3D", "40", "53", "55P03", "57")
 
 
+# Those by which it says that it has done nothing, so that the same may be tried again at once: serialization failure,
+# deadlock, and read-only, for which `_failed` drops the connection.
+_ROLLED_BACK = ("40001", "40P01", "25006")
+
+
 def create(
     config: DatabaseConfiguration,
     *,
@@ -131,6 +136,14 @@ def translated(config: DatabaseConfiguration) -> Iterator[None]:
         raise unavailable(config, error) from error
     except psycopg.OperationalError as error:
         raise unavailable(config, error) from error
+
+
+def was_rolled_back(error: DatabaseUnavailable) -> bool:
+    """Whether the server is there and has done nothing, for a reason that may be gone already."""
+    cause = error.__cause__
+    if not isinstance(cause, DBAPIError):
+        return False
+    return sqlstate_of(cause) in _ROLLED_BACK or (isinstance(cause.orig, psycopg.Error) and _is_outdated(cause.orig))
 
 
 def unavailable(config: DatabaseConfiguration, reason: BaseException) -> DatabaseUnavailable:

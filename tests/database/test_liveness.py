@@ -19,6 +19,7 @@ from queuer import DatabaseConfiguration, DatabaseUnavailable, events
 from queuer.database import engines, listener, liveness
 from queuer.database.database import Database
 from queuer.database.listener import Listener
+from queuer.database.sources import Source
 
 ADDED = events.added("public")
 
@@ -32,7 +33,7 @@ def proxy(config: DatabaseConfiguration) -> Iterator[Proxy]:
 @pytest.fixture
 def far(proxy: Proxy) -> Iterator[Database]:
     """The database, through the proxy."""
-    database = Database(engines.create(proxy.config, application_name="far", most=2, pings=False), proxy.config)
+    database = Source(proxy.config).database("far", most=2, pings=False)
     yield database
     database.close()
 
@@ -122,7 +123,7 @@ def test_a_listener_whose_connection_is_half_open_listens_again(
 ) -> None:
     monkeypatch.setattr(listener, "QUIET", 0.1)
     heard: SimpleQueue[str | None] = SimpleQueue()
-    ear = Listener(proxy.config)
+    ear = Listener(Source(proxy.config))
     try:
         ear.listen(ADDED, heard.put)
         assert heard.get(timeout=5) is None
