@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     Interval,
     Text,
+    Uuid,
     and_,
     bindparam,
     case,
@@ -40,6 +41,7 @@ from queuer.values import ClaimedJob, Outcome, Verdict
 
 _FIELDS = {
     "id": BigInteger,
+    "rid": Uuid,
     "attempt": Integer,
     "verdict": Text,
     "elapsed": Double,
@@ -61,6 +63,7 @@ _OUTCOME = (
 )
 _STILL_MINE = and_(
     Job.id == _OUTCOME.c.id,
+    Job.rid == _OUTCOME.c.rid,  # a failover that lost the last jobs gives their ids to others
     Job.attempts == _OUTCOME.c.attempt,
     Job.worker_rid == bindparam("worker", type_=Job.rid.type),
 )
@@ -142,6 +145,7 @@ def reschedule(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     fields = {
         "id": [outcome.job.id for outcome in outcomes],
+        "rid": [outcome.job.rid for outcome in outcomes],
         "attempt": [outcome.job.attempt for outcome in outcomes],
         "verdict": [outcome.verdict.name for outcome in outcomes],
         "elapsed": [outcome.elapsed for outcome in outcomes],
