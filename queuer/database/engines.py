@@ -146,6 +146,12 @@ def was_rolled_back(error: DatabaseUnavailable) -> bool:
     return sqlstate_of(cause) in _ROLLED_BACK or (isinstance(cause.orig, psycopg.Error) and _is_outdated(cause.orig))
 
 
+def was_locked_out(error: DatabaseUnavailable) -> bool:
+    """Whether somebody held a lock for longer than was waited for it."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and sqlstate_of(cause) == "55P03"
+
+
 def unavailable(config: DatabaseConfiguration, reason: BaseException) -> DatabaseUnavailable:
     return DatabaseUnavailable(
         f"can't use PostgreSQL at host {config.host}, port {config.port}, database {config.database!r}"

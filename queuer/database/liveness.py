@@ -37,13 +37,15 @@ LIVENESS: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
 }
 
-#: How the server finds out that we are gone, and lets go of the rows that we had locked. By its own defaults it would
-#: take hours.
+#: How the server finds out that we are gone, ends our statement, and lets go of the rows that we had locked. By its own
+#: defaults it takes hours, or until the statement has got what it waits for. Not every system can do the last of these.
 SERVER_SIDE = """
-SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 10000
+SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
+    set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10s', false),
+    CASE WHEN version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '2s', false) END
 """
 #: And where something in between acknowledges for us. Our own transactions do nothing but one statement after another.
-RESTLESS = "; SET idle_in_transaction_session_timeout = 15000"
+RESTLESS = "; SET idle_in_transaction_session_timeout = '15s'"
 
 #: Whether the server has a process for a connection, what that does, and which process answers.
 STATE = """

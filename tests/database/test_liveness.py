@@ -10,6 +10,7 @@ from time import monotonic
 import psycopg
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from support.contract import eventually
 from support.proxy import Proxy, proxy_to
@@ -134,6 +135,26 @@ def test_a_listener_whose_connection_is_half_open_listens_again(
         assert heard.get(timeout=5) == "news"
     finally:
         ear.close()
+
+
+def test_a_statement_ends_with_the_process_that_waits_for_it(proxy: Proxy, engine: Engine) -> None:
+    """Else a killed process would keep its place in the queue for a lock, and all that it has locked before."""
+    far = engines.create(proxy.config, application_name="killed")
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'killed' AND wait_event = 'advisory'"
+    )
+    with engine.connect() as holder, ThreadPoolExecutor(1) as pool:
+        if "linux" not in str(holder.scalar(text("SELECT version()"))):
+            pytest.skip("only a server on Linux looks")
+        holder.execute(text("SELECT pg_advisory_lock(1)"))
+        with far.connect() as connection:
+            lost = pool.submit(connection.execute, text("SELECT pg_advisory_lock(1)"))
+            eventually(lambda: holder.scalar(waiting))
+            proxy.cut()
+            eventually(lambda: not holder.scalar(waiting))
+            with pytest.raises(DBAPIError):
+                lost.result(timeout=5)
+    far.dispose()
 
 
 def test_only_a_task_may_let_its_transaction_rest(config: DatabaseConfiguration) -> None:
