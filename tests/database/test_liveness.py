@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from support.contract import eventually
-from support.proxy import Proxy, proxy_to
+from support.network import Proxy, proxy_to
 from support.servers import Databases
 
 from queuer import DatabaseConfiguration, DatabaseUnavailable, events
@@ -78,10 +78,10 @@ def test_a_server_that_is_out_of_reach_altogether_is_noticed(
 ) -> None:
     monkeypatch.setattr(liveness, "ANSWERS_WITHIN", 2)
     assert far.run_single(one) == 1
-    proxy.silence()
+    proxy.swallow(True)
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
         far.run_single(one)
-    proxy.resume()
+    proxy.swallow(False)
     assert far.run_single(one) == 1
 
 

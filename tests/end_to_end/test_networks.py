@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from conftest import MakeQueuer
 from support.contract import Gate, ended
-from support.proxy import Proxy, proxy_to
+from support.network import Proxy, proxy_to
 
 from queuer import DatabaseConfiguration, Queuer, StaticQueuer, new_static_queuer
 from queuer.database import listener, liveness
@@ -65,13 +65,13 @@ def test_an_outcome_that_could_not_be_written_is_written_when_the_network_is_bac
     worker.add_task_with_name(gate, "gate")
     running = outside.add_job("gate")
     gate.wait_entered()
-    proxy.silence()
+    proxy.swallow(True)
     gate.go_on.set()
     added = outside.add_job("task")
     assert outside.wait_for_job_finished(running.rid, timeout_seconds=1) is None
     if is_cut_in_the_end:
         proxy.cut()
-    proxy.resume()
+    proxy.swallow(False)
     done = ended(outside, running)
     assert (done.result, done.attempts) == ("done", 1)
     assert ended(outside, added).result == "done"

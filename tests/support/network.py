@@ -30,7 +30,7 @@ class Proxy:
         self._loop = loop
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._is_silent = False
+        self._swallows = False
         self._server: asyncio.Server
         #: The way to the database that leads through here.
         self.config: DatabaseConfiguration
@@ -41,15 +41,10 @@ class Proxy:
         """Lets nothing more pass on the connections that there are, and closes none. New ones are passed on."""
         self._do(lambda: [link.is_open.clear() for link in self._links])
 
-    def silence(self) -> None:
-        """Lets nothing pass on any connection, old or new, and closes none."""
-        self._is_silent = True
-        self.forget()
-
-    def resume(self) -> None:
-        """Passes on what was held back, and what comes."""
-        self._is_silent = False
-        self._do(lambda: [link.is_open.set() for link in self._links])
+    def swallow(self, swallows: bool) -> None:
+        """Lets nothing pass on any connection, old or new, and closes none; or passes on what was held up."""
+        self._swallows = swallows
+        self._do(lambda: [link.is_open.clear() if swallows else link.is_open.set() for link in self._links])
 
     def cut(self) -> None:
         """Closes all connections, with a reset."""
@@ -89,7 +84,7 @@ class Proxy:
             writer.transport.abort()
             return
         link = Link(asyncio.Event(), writer, far_writer)
-        if not self._is_silent:
+        if not self._swallows:
             link.is_open.set()
         self._links.add(link)
         try:
