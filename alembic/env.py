@@ -11,7 +11,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from queuer.config import DatabaseConfiguration
-from queuer.database import embedded, engines, migrate
+from queuer.database import embedded, engines, migrate, revisions
 from queuer.models import Base
 
 
@@ -66,8 +66,9 @@ def configure(
         target_metadata=Base.metadata,
         include_name=migrate.include_name,
         compare_server_default=True,
-        version_table=migrate.VERSION_TABLE,
+        version_table=revisions.VERSION_TABLE,
         version_table_schema=schema,
+        on_version_apply=revisions.record,
         # read by the revisions
         queuer_schema=schema,
         queuer_with_timescale=with_timescale,

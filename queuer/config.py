@@ -13,8 +13,11 @@ from sqlalchemy import URL, make_url
 from queuer.errors import ConfigurationError
 
 PREFIX = "QUEUER_DB_"
+#: libpq's `target_session_attrs`: a queue is of no use on a standby, and after a failover the old primary is one.
+WRITABLE = {"target_session_attrs": "read-write"}
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
+_PORT = re.compile("[0-9]{1,5}")
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 
@@ -24,8 +27,9 @@ class DatabaseConfiguration:
     """How to reach PostgreSQL.
 
     Args:
-        host: A name, an address, a directory with a unix socket, or a comma-separated list of them for failover.
-        port: 1..65535.
+        host: A name, an address, a directory with a unix socket, or a comma-separated list of them for failover: the
+            first one that accepts writes is used.
+        port: 1..65535, or a comma-separated list, one for each host.
         database, username, password: As PostgreSQL knows them.
         schema: Holds the queue's tables; created when missing.
         sslmode: One of libpq's.
@@ -38,7 +42,7 @@ class DatabaseConfiguration:
     """
 
     host: str = "localhost"
-    port: int = 5432
+    port: int | str = 5432
     database: str = "queuer"
     username: str = "postgres"
     password: str = field(default="", repr=False)
@@ -54,8 +58,7 @@ class DatabaseConfiguration:
             raise ConfigurationError("password is not a str; allowed is a str, empty for none")
         if len(self.schema.encode()) > 63:
             raise ConfigurationError(f"schema is {self.schema!r}; PostgreSQL allows at most 63 bytes")
-        if isinstance(self.port, bool) or not isinstance(self.port, int) or not 1 <= self.port <= 65535:
-            raise ConfigurationError(f"port is {self.port!r}; allowed are 1 to 65535")
+        _check_hosts(self.host, self.port)
         if self.sslmode not in SSL_MODES:
             raise ConfigurationError(f"sslmode is {self.sslmode!r}; allowed are {', '.join(SSL_MODES)}")
         if self.with_timescale not in (None, True, False):
@@ -66,7 +69,7 @@ class DatabaseConfiguration:
     def url(self) -> URL:
         """The SQLAlchemy URL, for psycopg 3."""
         # In the query, unlike in the host part, libpq takes directories and lists as well as names.
-        query = {"host": self.host, "port": str(self.port), "sslmode": self.sslmode, **self.parameters}
+        query = {"host": self.host, "port": str(self.port), "sslmode": self.sslmode, **WRITABLE, **self.parameters}
         return URL.create(
             "postgresql+psycopg",
             username=self.username,
@@ -85,6 +88,7 @@ class DatabaseConfiguration:
             "user": self.username,
             "password": self.password or None,
             "sslmode": self.sslmode,
+            **WRITABLE,
             **self.parameters,
         }
 
@@ -130,6 +134,7 @@ class DatabaseConfiguration:
         if parsed.get_backend_name() not in ("postgresql", "postgres"):
             raise ConfigurationError(f"the URL is of {parsed.drivername!r}; allowed is postgresql://…")
         query = {name: value if isinstance(value, str) else ",".join(value) for name, value in parsed.query.items()}
+        query = {name: value for name, value in query.items() if (name, value) not in WRITABLE.items()}
         port = query.pop("port", parsed.port)
         given: dict[str, Any] = {
             "host": query.pop("host", parsed.host),
@@ -152,10 +157,23 @@ def _check_text(name: str, value: object) -> None:
 def _check_parameters(parameters: Mapping[str, str]) -> None:
     if own := sorted({"host", "port", "dbname", "user", "password", "sslmode"} & set(parameters)):
         raise ConfigurationError(f"parameters has {', '.join(own)}; give each as the argument that there is for it")
+    if parameters.get("target_session_attrs", "primary") not in ("primary", "read-write"):
+        raise ConfigurationError("parameters has a target_session_attrs other than read-write; queuer has to write")
     try:
         make_conninfo(**parameters)
     except psycopg.ProgrammingError as error:
         raise ConfigurationError(f"parameters has what libpq does not know: {str(error).strip()}") from None
+
+
+def _check_hosts(host: str, port: object) -> None:
+    if not all(each and each == each.strip() for each in host.split(",")):
+        raise ConfigurationError(f"host is {host!r}; allowed is one, or a list of them with but a comma between two")
+    is_list = isinstance(port, str) and "," in port
+    ports = str(port).split(",") if is_list or (isinstance(port, int) and not isinstance(port, bool)) else [""]
+    if not all(_PORT.fullmatch(each) and 1 <= int(each) <= 65535 for each in ports):
+        raise ConfigurationError(f"port is {port!r}; allowed are 1 to 65535, or a list of them")
+    if is_list and len(ports) != len(host.split(",")):
+        raise ConfigurationError(f"port is {port!r} for the hosts {host!r}; allowed is one for all, or one for each")
 
 
 def _read_text(variable: str, value: str) -> str:
@@ -164,13 +182,19 @@ def _read_text(variable: str, value: str) -> str:
     return value
 
 
+def _read_hosts(variable: str, value: str) -> str:
+    return ",".join(each.strip() for each in _read_text(variable, value).split(","))
+
+
 def _read_password(_variable: str, value: str) -> str:
     return value
 
 
-def _read_port(variable: str, value: str) -> int:
+def _read_port(variable: str, value: str) -> int | str:
     _read_text(variable, value)
-    if not re.fullmatch(r"[0-9]{1,5}", value.strip()):
+    if "," in value:
+        return value.replace(" ", "")
+    if not _PORT.fullmatch(value.strip()):
         raise ConfigurationError(f"{variable} is {value!r}; allowed are 1 to 65535")
     return int(value)
 
@@ -183,7 +207,7 @@ def _read_timescale(variable: str, value: str) -> bool | None:
 
 
 _READERS: dict[str, Callable[[str, str], Any]] = {
-    "HOST": _read_text,
+    "HOST": _read_hosts,
     "PORT": _read_port,
     "DATABASE": _read_text,
     "USERNAME": _read_text,

@@ -131,7 +131,7 @@ class Producer:
 
         Returns their rids, in the order given. Raises like `add_job`, with a note that says which item.
         """
-        return self._database.run_single(enqueue.adding_batch(self._registry, batch_jobs))
+        return self._database.run_single(enqueue.adding_batch(self._registry, batch_jobs), tries=1)
 
     @overload
     def in_session(self, session: "Given", /) -> SessionJobs: ...
@@ -192,4 +192,4 @@ class Producer:
 
     async def add_jobs_async(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
         """`add_jobs` for a coroutine."""
-        return await self._database.run_single_async(enqueue.adding_batch(self._registry, batch_jobs))
+        return await self._database.run_single_async(enqueue.adding_batch(self._registry, batch_jobs), tries=1)

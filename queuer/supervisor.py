@@ -9,9 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from queuer import events
+from queuer.database import migrate
 from queuer.database.database import Database
 from queuer.database.listener import Heard, Listener
-from queuer.errors import DatabaseUnavailable, JobCancelled, JobInterrupted
+from queuer.errors import DatabaseUnavailable, JobCancelled, JobInterrupted, SchemaTooNew
 from queuer.events import Channel
 from queuer.master.elector import Elector
 from queuer.master.rescuer import Rescuer
@@ -94,7 +95,7 @@ class Supervisor:
         self._heartbeat = Heartbeat(
             self._runner,
             self._reporter,
-            beat=self._beat,
+            beat=self._look_and_beat,
             held=self._held,
             give_back=self._give_back,
             asked=place.asked,
@@ -217,6 +218,15 @@ class Supervisor:
     def _beat(self) -> Beat:
         return presence.beat(self._place.heart, self._place.identity, WorkerStatus.RUNNING, self._place.abilities)
 
+    def _look_and_beat(self) -> Beat:
+        try:
+            migrate.check(self._place.heart)
+        except SchemaTooNew as error:
+            if not self._is_stopping:
+                logger.error("the worker stops when its running jobs have ended: %s", error)  # noqa: TRY400 - no trace
+                self._place.asked(WorkerRequest.STOP_GRACEFULLY)
+        return self._beat()
+
     def _held(self) -> Sequence[HeldJob]:
         return presence.held_jobs(self._place.heart, self._rid)
 
@@ -234,9 +244,12 @@ class Supervisor:
         return function.fn if function else None
 
     def _steered(self, payload: str | None) -> None:
-        if payload in (None, str(self._rid)):
+        if payload is None:  # the listener has its connection again, and so may all others
+            for service in (self._heartbeat, self._elector, self._reporter, self._claimer):
+                service.resume()
+        if payload == str(self._rid):
             self._heartbeat.wake()
-        if payload in (None, upkeep.VACANT):
+        if payload == upkeep.VACANT:
             self._elector.wake()
         if payload == upkeep.SETTINGS:
             self._elector.wake()

@@ -35,10 +35,14 @@ class NewJob:
         return self.rid if self.options.schedule and self.options.schedule.is_recurring else None
 
 
+#: An attempt at a job. Not the job's id: a failover that lost the last jobs gives their ids to others.
+AttemptKey = tuple[UUID, int]
+
+
 class ClaimedJob(NamedTuple):
     """A job as the worker gets it: JSON texts, as whoever wrote the row wrote them, to be read job by job.
 
-    (id, attempt) fences: what the worker says of the job counts only while that attempt is still its own.
+    (rid, attempt) fences: what the worker says of the job counts only while that attempt is still its own.
     """
 
     id: int
@@ -54,13 +58,22 @@ class ClaimedJob(NamedTuple):
     #: Of a job with a schedule: the planned start of this run, and when it was claimed.
     instants: Sequence[datetime] | None = None
 
+    @property
+    def key(self) -> AttemptKey:
+        return self.rid, self.attempt
+
 
 class HeldJob(NamedTuple):
     """A job that a worker runs, according to the database."""
 
     id: int
+    rid: UUID
     attempt: int
     is_cancelled: bool
+
+    @property
+    def key(self) -> AttemptKey:
+        return self.rid, self.attempt
 
 
 class Beat(NamedTuple):

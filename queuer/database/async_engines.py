@@ -9,7 +9,8 @@ from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from queuer.config import DatabaseConfiguration
-from queuer.database.engines import engine_options
+from queuer.database.engines import attend, engine_options
+from queuer.database.liveness import AsyncConnection
 
 
 class AsyncEngines:
@@ -25,6 +26,7 @@ class AsyncEngines:
     ) -> None:
         self._url = config.url
         self._options = engine_options(config, application_name=application_name, most=most, translates=translates)
+        self._options["connect_args"]["async_creator_fn"] = AsyncConnection.connect
         self._engines: dict[asyncio.AbstractEventLoop, _LoopsEngine] = {}
         self._lock = threading.Lock()
 
@@ -52,6 +54,7 @@ class _LoopsEngine:
 
     def __init__(self, url: URL, options: dict[str, Any]) -> None:
         self.engine = create_async_engine(url, **options)
+        attend(self.engine.sync_engine)
         # Not weakly: whoever forgets one would leave it open.
         self._connections: set[psycopg.AsyncConnection[Any]] = set()
         event.listen(self.engine.sync_engine, "connect", self._opened)

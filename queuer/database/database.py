@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -12,14 +13,19 @@ from sqlalchemy.orm import Session
 
 from queuer.config import DatabaseConfiguration
 from queuer.database.async_engines import AsyncEngines
-from queuer.database.engines import translated
+from queuer.database.engines import translated, was_rolled_back
 from queuer.database.under_way import UnderWay, impatient
-from queuer.errors import QueuerError
+from queuer.errors import DatabaseUnavailable, QueuerError
 from queuer.repositories.idleness import limited
+from queuer.retry import reconnect_delay
 
 T = TypeVar("T")
 
-#: A unit of work: repository calls on one session. Written once; the async doors run it in a greenlet.
+#: Times that work is tried when the server says that it has rolled it back: for some three quarters of a second.
+TRIES = 4
+
+#: A unit of work: repository calls on one session. Written once; the async doors run it in a greenlet. It may be run
+#: more than once.
 Work = Callable[[Session], T]
 
 # Whatever the engine's default, which may be an application's: claims rely on the one, single statements on the other.
@@ -57,35 +63,46 @@ class Database:
     def run(self, work: Work[T]) -> T:
         """Runs `work` in a transaction of its own: commits when it returns, rolls back when it raises.
 
+        Runs it again when the server has rolled it back: after a deadlock, say.
+
         Raises:
             DatabaseUnavailable: The server can't be reached, or went away. If that happened during the commit,
                 nobody knows whether it took place.
         """
-        self.check_process()
-        with (
-            translated(self.config),
-            self._under_way.entered() as begun,
-            Session(self.engine, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            begun(session.connection(execution_options=_READ_COMMITTED))
-            if self._limits_idleness:
-                session.execute(select(limited()))
-            return work(session)
 
-    def run_single(self, work: Work[T]) -> T:
+        def once() -> T:
+            with (
+                translated(self.config),
+                self._under_way.entered() as begun,
+                Session(self.engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                begun(session.connection(execution_options=_READ_COMMITTED))
+                if self._limits_idleness:
+                    session.execute(select(limited()))
+                return work(session)
+
+        return self._repeated(once, TRIES)
+
+    def run_single(self, work: Work[T], *, tries: int = TRIES) -> T:
         """Like `run`, for work that is one statement: PostgreSQL makes it atomic by itself.
 
         That is one round trip; BEGIN and COMMIT would make it three.
+
+        Args:
+            tries: 1 for work that can't be repeated, since it uses up what it is given.
         """
-        self.check_process()
-        with (
-            translated(self.config),
-            self._under_way.entered() as begun,
-            Session(self.engine, expire_on_commit=False) as session,
-        ):
-            begun(session.connection(execution_options=_AUTOCOMMIT))
-            return work(session)
+
+        def once() -> T:
+            with (
+                translated(self.config),
+                self._under_way.entered() as begun,
+                Session(self.engine, expire_on_commit=False) as session,
+            ):
+                begun(session.connection(execution_options=_AUTOCOMMIT))
+                return work(session)
+
+        return self._repeated(once, tries)
 
     async def run_async(self, work: Work[T]) -> T:
         """`run` for a coroutine."""
@@ -93,21 +110,50 @@ class Database:
         engine = self._async_engine_or_none()
         if engine is None:
             return await asyncio.to_thread(self.run, work)
-        with translated(self.config):
-            async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
-                await session.connection(execution_options=_READ_COMMITTED)
-                return await session.run_sync(work)
 
-    async def run_single_async(self, work: Work[T]) -> T:
+        async def once() -> T:
+            with translated(self.config):
+                async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                    await session.connection(execution_options=_READ_COMMITTED)
+                    return await session.run_sync(work)
+
+        return await self._repeated_async(once, TRIES)
+
+    async def run_single_async(self, work: Work[T], *, tries: int = TRIES) -> T:
         """`run_single` for a coroutine."""
         self.check_process()
         engine = self._async_engine_or_none()
         if engine is None:
-            return await asyncio.to_thread(self.run_single, work)
-        with translated(self.config):
-            async with AsyncSession(engine, expire_on_commit=False) as session:
-                await session.connection(execution_options=_AUTOCOMMIT)
-                return await session.run_sync(work)
+            return await asyncio.to_thread(self.run_single, work, tries=tries)
+
+        async def once() -> T:
+            with translated(self.config):
+                async with AsyncSession(engine, expire_on_commit=False) as session:
+                    await session.connection(execution_options=_AUTOCOMMIT)
+                    return await session.run_sync(work)
+
+        return await self._repeated_async(once, tries)
+
+    def _repeated(self, once: Callable[[], T], tries: int) -> T:
+        self.check_process()
+        for delay in _delays(tries):
+            try:
+                return once()
+            except DatabaseUnavailable as error:
+                if not was_rolled_back(error):
+                    raise
+                time.sleep(delay)
+        return once()
+
+    async def _repeated_async(self, once: Callable[[], Awaitable[T]], tries: int) -> T:
+        for delay in _delays(tries):
+            try:
+                return await once()
+            except DatabaseUnavailable as error:
+                if not was_rolled_back(error):
+                    raise
+                await asyncio.sleep(delay)
+        return await once()
 
     def async_engine(self) -> AsyncEngine:
         """The async engine of the loop that runs here, for who has made this with some."""
@@ -146,3 +192,8 @@ class Database:
             self.engine.dispose()
         if isinstance(self._async_engines, AsyncEngines):
             self._async_engines.close()
+
+
+def _delays(tries: int) -> Iterator[float]:
+    """Seconds to wait after each try but the last."""
+    return map(reconnect_delay, range(1, tries))

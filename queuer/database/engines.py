@@ -1,35 +1,32 @@
 """Makes SQLAlchemy engines from a configuration, and tells what their errors mean."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+import sqlalchemy
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from queuer.config import DatabaseConfiguration
+from queuer.database.liveness import LIVENESS, SERVER_SIDE, Connection
 from queuer.errors import ConfigurationError, DatabaseUnavailable
 
 OLDEST_SERVER = 140_000
-
-#: libpq's keepalives notice a peer that vanished without closing; in seconds, and milliseconds for the last.
-LIVENESS: dict[str, Any] = {
-    "connect_timeout": 10,
-    "keepalives": 1,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-}
 
 # SQLSTATE classes and codes of a server that can't be used now, while the same may work later: connection exceptions,
 # read-only after a failover, invalid authorization, unknown database, rollback by deadlock or serialization,
 # insufficient resources, a lock that was not to be had, operator intervention (shutdown, restart, cancelling).
 _UNAVAILABLE = ("08", "25006", "28", "3D", "40", "53", "55P03", "57")
+
+
+# Those by which it says that it has done nothing, so that the same may be tried again at once: serialization failure,
+# deadlock, and read-only, for which `_failed` drops the connection.
+_ROLLED_BACK = ("40001", "40P01", "25006")
 
 
 def create(
@@ -53,7 +50,37 @@ def create(
     options["pool_pre_ping"] = pings
     if creator is not None:
         options["creator"] = creator
-    return create_engine(config.url, poolclass=_Pool, **options)
+    engine = create_engine(config.url, poolclass=_Pool, **options)
+    if creator is None:
+        event.listen(engine, "do_connect", lambda _dialect, _record, args, keyed: Connection.connect(*args, **keyed))
+    attend(engine)
+    return engine
+
+
+def attend(engine: Engine) -> None:
+    """Lets the server notice when we are gone, and drops connections that are of no use any more."""
+
+    def opened(dbapi_connection: Any, _record: object) -> None:
+        with closing(dbapi_connection.cursor()) as cursor:
+            cursor.execute(SERVER_SIDE)
+        dbapi_connection.commit()
+
+    event.listen(engine, "connect", opened)
+    event.listen(engine, "handle_error", _failed)
+
+
+def _failed(context: ExceptionContext) -> None:
+    if isinstance(context.original_exception, psycopg.Error) and _is_outdated(context.original_exception):
+        context.is_disconnect = True
+
+
+def _is_outdated(error: psycopg.Error) -> bool:
+    """Whether the same statement would succeed on a new connection: this one's server became a standby, or a migration
+    has changed the type of what a prepared statement returns.
+    """
+    if isinstance(error, psycopg.errors.FeatureNotSupported):
+        return error.diag.source_function == "RevalidateCachedQuery"
+    return isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
 
 
 class _Pool(QueuePool):
@@ -106,6 +133,20 @@ def translated(config: DatabaseConfiguration) -> Iterator[None]:
         raise unavailable(config, error) from error
 
 
+def was_rolled_back(error: DatabaseUnavailable) -> bool:
+    """Whether the server is there and has done nothing, for a reason that may be gone already."""
+    cause = error.__cause__
+    if not isinstance(cause, DBAPIError):
+        return False
+    return sqlstate_of(cause) in _ROLLED_BACK or (isinstance(cause.orig, psycopg.Error) and _is_outdated(cause.orig))
+
+
+def was_locked_out(error: DatabaseUnavailable) -> bool:
+    """Whether somebody held a lock for longer than was waited for it."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and sqlstate_of(cause) == "55P03"
+
+
 def unavailable(config: DatabaseConfiguration, reason: BaseException) -> DatabaseUnavailable:
     return DatabaseUnavailable(
         f"can't use PostgreSQL at host {config.host}, port {config.port}, database {config.database!r}"
@@ -135,7 +176,7 @@ def sqlstate_of(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
 
 
-def check_server(connection: Connection, oldest: int = OLDEST_SERVER) -> None:
+def check_server(connection: sqlalchemy.Connection, oldest: int = OLDEST_SERVER) -> None:
     """Raises `ConfigurationError` when the server is older than queuer's SQL."""
     number = int(connection.scalar(text("SHOW server_version_num")) or 0)
     if number < oldest:

@@ -19,6 +19,9 @@ from queuer.retry import reconnect_delay
 
 logger = logging.getLogger(__name__)
 
+#: Seconds of silence after which the server is asked for an answer, which shows whether the connection still works.
+QUIET = 5.0
+
 #: Called with the payload; with None when notifications may have been missed, so that everything has to be looked at.
 Heard = Callable[[str | None], None]
 
@@ -179,10 +182,11 @@ class _Ear:
         with selectors.DefaultSelector() as selector:
             selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.register(self._doorbell, selectors.EVENT_READ)
+            is_quiet = False
             while not self._closed.is_set():
                 to_catch_up = self.to_catch_up
                 self._follow(connection)
-                if to_catch_up > self.caught_up:
+                if to_catch_up > self.caught_up or is_quiet:
                     connection.execute("SELECT 1")  # before its answer comes what was notified before
                 # Before waiting: what came while `_follow` talked to the server has been read from the socket already.
                 for notification in connection.notifies(timeout=0):
@@ -190,7 +194,9 @@ class _Ear:
                 with self._state:
                     self.caught_up = to_catch_up
                     self._state.notify_all()
-                if any(key.fileobj is self._doorbell for key, _ in selector.select()):
+                events = selector.select(QUIET)
+                is_quiet = not events
+                if any(key.fileobj is self._doorbell for key, _ in events):
                     self._doorbell.recv(4096)
 
     def _follow(self, connection: psycopg.Connection) -> None:

@@ -1,7 +1,9 @@
 """Brings the schema to the newest revision, for any number of processes at once."""
 
 import hashlib
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,19 +12,35 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import BigInteger, Connection, Engine, func, inspect, literal, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateSchema
 
 from queuer.config import DatabaseConfiguration
-from queuer.database.engines import check_server, first_line, sqlstate_of, translated
-from queuer.errors import ConfigurationError, SchemaTooNew
+from queuer.database.database import Database
+from queuer.database.engines import (
+    check_server,
+    first_line,
+    sqlstate_of,
+    translated,
+    was_locked_out,
+    was_rolled_back,
+)
+from queuer.database.revisions import is_current, scripts_in
+from queuer.errors import ConfigurationError, DatabaseUnavailable
 from queuer.models import Base
 from queuer.repositories.timescale import functions_of
+from queuer.retry import reconnect_delay
 
-VERSION_TABLE = "queuer_alembic_version"
+logger = logging.getLogger(__name__)
+
+#: Times that a migration is tried whose locks are not to be had; some two minutes.
+TRIES = 10
+
+#: Of the transaction that migrates. Who waits for a lock on a table keeps all who come later from using it: so not for
+#: long, and then again. What has its locks may take its time.
+SETTINGS = {"lock_timeout": "5s", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
 _DUPLICATE_TABLE = "42P07"
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -51,16 +69,29 @@ class Target:
 def upgrade(engine: Engine, config: DatabaseConfiguration) -> None:
     """Makes sure that the schema exists and is at the newest revision. One query when it is.
 
+    Leaves a schema alone that a newer queuer migrated, as long as that works with this one, too.
+
     Raises:
-        DatabaseUnavailable: The server can't be reached.
-        SchemaTooNew: A newer queuer migrated it.
+        DatabaseUnavailable: The server can't be reached, or the tables are in use again and again.
+        SchemaTooNew: A newer queuer migrated it, and it does not work with this one.
         ConfigurationError: The server is too old; or has no TimescaleDB though it is required; or a foreign key of
             another table's keeps jobs from ending.
     """
-    scripts = ScriptDirectory(str(folder()))
+    for tries in range(1, TRIES):
+        try:
+            return _upgrade(engine, config)
+        except DatabaseUnavailable as error:
+            if not (was_rolled_back(error) or was_locked_out(error)):
+                raise
+            logger.warning("the schema is not migrated yet: %s", error)
+            time.sleep(reconnect_delay(tries))
+    return _upgrade(engine, config)
+
+
+def _upgrade(engine: Engine, config: DatabaseConfiguration) -> None:
     with translated(config), engine.begin() as connection:
         check_server(connection)
-        if not is_current(connection, config.schema, scripts):
+        if not is_current(connection, config.schema, scripts_in(folder())):
             with explained(config.schema, config.username, "QUEUER_DB_SCHEMA or DatabaseConfiguration(schema=…)"):
                 _run_alembic(Target(connection, config.schema, config.with_timescale))
         if config.with_timescale:
@@ -101,28 +132,10 @@ def folder() -> Path:
     return shipped if shipped.is_dir() else package.parent / "alembic"
 
 
-def is_current(connection: Connection, schema: str, scripts: ScriptDirectory) -> bool:
-    """Whether the schema is at the newest revision. Raises `SchemaTooNew` when it is at one that is not known here."""
-    return current(connection, schema, scripts) == scripts.get_current_head()
-
-
-def current(connection: Connection, schema: str, scripts: ScriptDirectory) -> str | None:
-    """The revision that the schema is at; None = it has none of our tables.
-
-    The queue's own version table alone says so, whoever ran the revisions: a queuer, this folder's `env.py`, or an
-    application's Alembic.
-
-    Raises:
-        SchemaTooNew: It is at one that is not known here.
-    """
-    options = {"version_table": VERSION_TABLE, "version_table_schema": schema}
-    found = MigrationContext.configure(connection, opts=options).get_current_revision()
-    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
-        raise SchemaTooNew(
-            f"the schema {schema!r} is at revision {found}, which this queuer does not know"
-            f" (its newest is {scripts.get_current_head()}); a newer version migrated it: upgrade queuer here, too"
-        )
-    return found
+def check(database: Database) -> None:
+    """Raises `SchemaTooNew` when a newer queuer has migrated the schema to what this one can't work with."""
+    scripts = scripts_in(folder())
+    database.run_single(lambda session: is_current(session.connection(), database.config.schema, scripts))
 
 
 def _run_alembic(target: Target) -> None:
@@ -136,6 +149,8 @@ def prepare(target: Target) -> None:
     """Waits until no other process migrates this schema, creates it, and makes it the one that Alembic looks at."""
     connection, schema = target.connection, target.schema
     lock(connection, schema)
+    for name, value in SETTINGS.items():
+        connection.execute(text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value})
     create_schema(connection, schema)
     path = sql.Identifier(schema).as_string()
     connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})

@@ -11,7 +11,7 @@ from queuer.config import DatabaseConfiguration
 from queuer.database import engines
 from queuer.database.async_engines import AsyncEngines
 from queuer.database.database import Database
-from queuer.database.engines import LIVENESS
+from queuer.database.liveness import LIVENESS, SERVER_SIDE, Connection
 
 
 class Source:
@@ -45,7 +45,9 @@ class Source:
     def connect(self) -> psycopg.Connection:
         """A connection in autocommit, for the listener."""
         options = {**LIVENESS, **self.config.connection_parameters, "application_name": "queuer listener"}
-        return psycopg.connect(autocommit=True, **options)
+        connection = Connection.connect(autocommit=True, **options)
+        connection.execute(SERVER_SIDE)
+        return connection
 
 
 class AsyncEngineSource(Source):

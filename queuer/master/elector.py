@@ -32,6 +32,8 @@ class Elector:
         self.stop = self._loop.stop
         #: Says that the office may have become vacant.
         self.wake = self._loop.wake
+        #: Says that the database can be reached again.
+        self.resume = self._loop.resume
 
     def _step(self) -> float | None:
         was_master, (self._is_master, settings) = self._is_master, self._hold()

@@ -6,7 +6,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Table, text
 
-from queuer.database.migrate import VERSION_TABLE
+from queuer.database.revisions import VERSION_TABLE
 from queuer.migrations.settings import schema_of
 from queuer.models import IS_OURS, Base
 

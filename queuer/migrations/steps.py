@@ -6,9 +6,8 @@ from typing import Protocol
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext, MigrationStep
-from alembic.script import ScriptDirectory
 
-from queuer.database import migrate
+from queuer.database import migrate, revisions
 from queuer.database.engines import check_server
 from queuer.errors import ConfigurationError
 from queuer.migrations.settings import schema_of, with_timescale_of
@@ -81,7 +80,7 @@ class _Queue:
     def __init__(self, theirs: MigrationContext, schema: str | None) -> None:
         self.theirs = theirs
         self.schema = schema or schema_of(theirs)
-        self.scripts = ScriptDirectory(str(migrate.folder()))
+        self.scripts = revisions.scripts_in(migrate.folder())
         #: The revisions, oldest first: they are one line.
         self.history = list(self.scripts.walk_revisions())[::-1]
 
@@ -105,7 +104,7 @@ class _Queue:
         assert self.theirs.connection is not None  # noqa: S101 - for the type checker: only --sql has none
         check_server(self.theirs.connection)
         migrate.lock(self.theirs.connection, self.schema)
-        return migrate.current(self.theirs.connection, self.schema, self.scripts)
+        return revisions.current(self.theirs.connection, self.schema, self.scripts)
 
     def create_schema(self) -> None:
         if self.theirs.as_sql:
@@ -131,8 +130,10 @@ class _Queue:
             "literal_binds": theirs.as_sql,
             "starting_rev": steps[0].from_revisions_no_deps if theirs.as_sql else None,
             "fn": lambda _heads, _context: steps,
-            "version_table": migrate.VERSION_TABLE,
+            "version_table": revisions.VERSION_TABLE,
             "version_table_schema": self.schema,
+            "script": self.scripts,
+            "on_version_apply": (revisions.record,),
             "queuer_schema": self.schema,
             "queuer_with_timescale": with_timescale_of(theirs),
         }

@@ -152,7 +152,7 @@ def give_back(session: Session, worker_rid: UUID, attempts: Mapping[int, int] | 
 
 def held_by(session: Session, worker_rid: UUID) -> list[HeldJob]:
     """What the database says that a worker runs."""
-    held = select(Job.id, Job.attempts, Job.cancel_requested_at.is_not(None)).where(
+    held = select(Job.id, Job.rid, Job.attempts, Job.cancel_requested_at.is_not(None)).where(
         IS_RUNNING, Job.worker_rid == worker_rid
     )
     return [HeldJob(*row) for row in session.execute(held)]

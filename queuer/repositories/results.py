@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     Interval,
     Text,
+    Uuid,
     and_,
     bindparam,
     case,
@@ -42,6 +43,7 @@ from queuer.values import ClaimedJob, Outcome, Verdict
 
 _FIELDS = {
     "id": BigInteger,
+    "rid": Uuid,
     "attempt": Integer,
     "verdict": Text,
     "elapsed": Double,
@@ -63,6 +65,7 @@ _OUTCOME = (
 )
 _STILL_MINE = and_(
     Job.id == _OUTCOME.c.id,
+    Job.rid == _OUTCOME.c.rid,  # a failover that lost the last jobs gives their ids to others
     Job.attempts == _OUTCOME.c.attempt,
     Job.worker_rid == bindparam("worker", type_=Job.rid.type),
 )
@@ -124,7 +127,11 @@ def hold(session: Session, worker_rid: UUID, job: ClaimedJob) -> bool:
 
     From here on the transaction may not be left idle for long."""
     mine = select(Job.id, limited()).where(
-        Job.id == job.id, Job.worker_rid == worker_rid, Job.attempts == job.attempt, Job.cancel_requested_at.is_(None)
+        Job.id == job.id,
+        Job.rid == job.rid,
+        Job.worker_rid == worker_rid,
+        Job.attempts == job.attempt,
+        Job.cancel_requested_at.is_(None),
     )
     return session.scalar(mine.with_for_update()) is not None
 
@@ -165,6 +172,7 @@ def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcom
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     fields = {
         "id": [outcome.job.id for outcome in outcomes],
+        "rid": [outcome.job.rid for outcome in outcomes],
         "attempt": [outcome.job.attempt for outcome in outcomes],
         "verdict": [outcome.verdict.name for outcome in outcomes],
         "elapsed": [outcome.elapsed for outcome in outcomes],

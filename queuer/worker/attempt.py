@@ -14,7 +14,7 @@ from queuer.options import NO_RETRY, OnError, Options
 from queuer.payload import call_arguments, encode, readable
 from queuer.retry import next_retry
 from queuer.tasks import Task
-from queuer.values import ClaimedJob, Ending, Failure, Outcome, Verdict
+from queuer.values import AttemptKey, ClaimedJob, Ending, Failure, Outcome, Verdict
 
 #: What an attempt can be interrupted with. An instance is the reason; the task sees its class raised.
 Interrupt = JobTimeout | JobCancelled | JobInterrupted
@@ -58,9 +58,9 @@ class Attempt:
         self._lock = threading.Lock()
 
     @property
-    def key(self) -> tuple[int, int]:
+    def key(self) -> AttemptKey:
         """What fences: the job, and which attempt at it."""
-        return self.job.id, self.job.attempt
+        return self.job.key
 
     def join(self, session: object, cancel_statement: Callable[[], None] | None = None) -> None:
         """Gives the task its session, and interrupts what ends the statement that it waits for there."""

@@ -49,6 +49,8 @@ class Claimer:
         self.stop = self._loop.stop
         #: Says that there may be more room.
         self.wake = self._loop.wake
+        #: Says that the database can be reached again.
+        self.resume = self._loop.resume
 
     def tell(self) -> None:
         """Says that there may be new jobs."""

@@ -6,7 +6,7 @@ from time import monotonic
 
 from queuer.errors import JobCancelled, JobInterrupted
 from queuer.states import WorkerRequest
-from queuer.values import Beat, HeldJob
+from queuer.values import AttemptKey, Beat, HeldJob
 from queuer.worker.loop import Loop
 from queuer.worker.reporter import Reporter
 from queuer.worker.runner import Runner
@@ -43,7 +43,7 @@ class Heartbeat:
         self._held = held
         self._give_back = give_back
         self._asked = asked
-        self._unknown: dict[tuple[int, int], float] = {}  # since when
+        self._unknown: dict[AttemptKey, float] = {}  # since when
         self._last_heard_at = monotonic()
         self._longest_gap = float("inf")  # between two beats
         self._gap_ended_at = float("-inf")
@@ -52,6 +52,8 @@ class Heartbeat:
         self.stop = self._loop.stop
         #: Says that somebody wants something of this worker.
         self.wake = self._loop.wake
+        #: Says that the database can be reached again.
+        self.resume = self._loop.resume
 
     @property
     def heard_for(self) -> float:
@@ -74,7 +76,7 @@ class Heartbeat:
 
     def _compare(self, long_ago: float) -> None:
         before = self._runner.running()  # before asking: what is claimed meanwhile is not lost
-        held = {(job.id, job.attempt): job for job in self._held()}
+        held = {job.key: job for job in self._held()}
         for attempt in before:
             job = held.get(attempt.key)
             if job is None:
@@ -88,5 +90,5 @@ class Heartbeat:
         # statement whose answer was lost. Beats for which somebody woke us may follow each other at once.
         if lost := [key for key, since in unknown.items() if since <= long_ago]:
             logger.warning("giving back %d jobs that this worker holds without running them", len(lost))
-            self._give_back(dict(lost))
+            self._give_back({held[key].id: held[key].attempt for key in lost})
         self._unknown = {key: since for key, since in unknown.items() if key not in lost}

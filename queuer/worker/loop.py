@@ -14,11 +14,12 @@ Step = Callable[[], float | None]
 
 
 class Loop:
-    """Runs `step` until stopped. A step that raises is logged and repeated, with growing delays."""
+    """Runs `step` until stopped. A step that raises is logged and repeated, with growing delays that no wake ends."""
 
     def __init__(self, name: str, step: Step) -> None:
         self._step = step
         self._woken = threading.Event()
+        self._resumed = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"queuer {name}", daemon=True)
         self._name = name
@@ -30,10 +31,15 @@ class Loop:
         """Ends the wait. A wake during a step lets the next one follow at once."""
         self._woken.set()
 
+    def resume(self) -> None:
+        """Ends the wait, and also the delay after a step that failed: what it needs may be there again."""
+        self._woken.set()
+        self._resumed.set()
+
     def stop(self) -> None:
         """Lets the step under way end, and returns when the thread has."""
         self._stopping.set()
-        self._woken.set()
+        self.resume()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -41,6 +47,7 @@ class Loop:
         failures = 0
         while not self._stopping.is_set():
             self._woken.clear()
+            self._resumed.clear()
             try:
                 wait = self._step()
                 failures = 0
@@ -48,7 +55,8 @@ class Loop:
                 failures += 1
                 delay = reconnect_delay(failures)
                 self._log(error, delay)
-                self._stopping.wait(delay)
+                if not self._stopping.is_set():
+                    self._resumed.wait(delay)
                 continue
             if wait != 0 and not self._stopping.is_set():
                 self._woken.wait(wait)

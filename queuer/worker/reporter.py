@@ -9,7 +9,7 @@ from time import monotonic
 
 from queuer.errors import DatabaseUnavailable
 from queuer.retry import reconnect_delay
-from queuer.values import Failure, Outcome, Verdict
+from queuer.values import AttemptKey, Failure, Outcome, Verdict
 from queuer.worker.attempt import describe
 from queuer.worker.loop import Loop
 
@@ -34,6 +34,8 @@ class Reporter:
         self._kept: deque[Outcome] = deque()
         self._loop = Loop("reporter", self._step)
         self.start = self._loop.start
+        #: Says that the database can be reached again.
+        self.resume = self._loop.resume
 
     def report(self, outcome: Outcome) -> None:
         self._kept.append(outcome)
@@ -44,9 +46,9 @@ class Reporter:
         """Outcomes that are not written yet."""
         return len(self._kept)
 
-    def keys(self) -> set[tuple[int, int]]:
+    def keys(self) -> set[AttemptKey]:
         """The attempts whose outcomes are not written yet."""
-        return {(outcome.job.id, outcome.job.attempt) for outcome in list(self._kept)}
+        return {outcome.job.key for outcome in list(self._kept)}
 
     def stop(self, timeout: float) -> None:
         """Ends, when what is kept is written. Tries for `timeout` seconds.

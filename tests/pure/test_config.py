@@ -49,6 +49,9 @@ def test_an_empty_password_is_none() -> None:
         ("QUEUER_DB_PORT", "0", "allowed are 1 to 65535"),
         ("QUEUER_DB_PORT", "70000", "allowed are 1 to 65535"),
         ("QUEUER_DB_PORT", "-1", "allowed are 1 to 65535"),
+        ("QUEUER_DB_PORT", "5432,", "allowed are 1 to 65535, or a list of them"),
+        ("QUEUER_DB_PORT", "5432,5433", "for the hosts 'db.example'; allowed is one for all, or one for each"),
+        ("QUEUER_DB_HOST", "a,,b", "allowed is one, or a list"),
         ("QUEUER_DB_SSLMODE", "maybe", "allowed are disable, allow, prefer"),
         ("QUEUER_DB_WITH_TIMESCALE", "perhaps", "allowed are auto, true"),
         ("QUEUER_DB_SCHEMA", "s" * 64, "at most 63 bytes"),
@@ -98,6 +101,7 @@ def test_a_url_may_name_a_socket_or_several_hosts() -> None:
         ("mysql://u@h/x", "the URL is of 'mysql'"),
         ("postgresql://u@h/x?colour=red", "libpq does not know: .*colour"),
         ("postgresql://u@h:99999/x", "allowed are 1 to 65535"),
+        ("postgresql://u@h/x?target_session_attrs=any", "target_session_attrs other than read-write"),
     ],
 )
 def test_a_url_that_makes_no_sense_is_an_error(url: str, says: str) -> None:
@@ -112,6 +116,21 @@ def test_the_url_is_for_psycopg_and_a_host_list_reaches_libpq() -> None:
     assert make_url(url) == url
 
 
+def test_each_host_may_have_a_port_of_its_own() -> None:
+    config = DatabaseConfiguration.from_env({"QUEUER_DB_HOST": "a, b", "QUEUER_DB_PORT": "5432, 5433"})
+    assert (config.host, config.port) == ("a,b", "5432,5433")
+    assert config.url.query["port"] == config.connection_parameters["port"] == "5432,5433"
+    assert DatabaseConfiguration.from_url(config.url).port == "5432,5433"
+
+
+@pytest.mark.parametrize("attrs", ["read-write", "primary"])
+def test_only_a_server_that_accepts_writes_will_do(attrs: str) -> None:
+    assert DatabaseConfiguration().connection_parameters["target_session_attrs"] == "read-write"
+    config = DatabaseConfiguration.from_url(f"postgresql://u@/app?host=a,b&target_session_attrs={attrs}")
+    assert config.url.query["target_session_attrs"] == attrs
+    assert config.connection_parameters["target_session_attrs"] == attrs
+
+
 def test_the_password_is_never_shown() -> None:
     config = DatabaseConfiguration(password="hunter2")
     assert "hunter2" not in repr(config) + str(config) + repr(config.url) + str(config.url)
@@ -124,6 +143,7 @@ def test_the_password_is_never_shown() -> None:
         {"port": "5432"},
         {"port": True},
         {"host": ""},
+        {"host": "a, b"},
         {"schema": None},
         {"password": None},
         {"with_timescale": "x"},

@@ -1,4 +1,5 @@
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import func, select
@@ -71,6 +72,8 @@ def test_a_job_of_another_worker_or_attempt_is_left_alone(session: Session, writ
     assert callable(write)
     assert write(session, SECOND, [to_retry(taken)]) == set()
     assert write(session, FIRST, [to_retry(taken._replace(attempt=2))]) == set()
+    # A failover that lost the last jobs gives their ids to others.
+    assert write(session, FIRST, [to_retry(taken._replace(rid=uuid4()))]) == set()
     job = jobs.find(session, taken.rid)
     assert job is not None
     assert job.status is JobStatus.RUNNING
