@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -45,6 +45,7 @@ class Database:
         self.engine = engine
         self._async_engines = async_engines
         self._is_ours = is_ours
+        self._options: dict[str, Any] = {"expire_on_commit": False, "info": {"database": self}}
         self._pid = os.getpid()
 
     def run(self, work: Work[T]) -> T:
@@ -55,7 +56,7 @@ class Database:
                 nobody knows whether it took place.
         """
         self.check_process()
-        with translated(self.config), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with translated(self.config), Session(self.engine, **self._options) as session, session.begin():
             session.connection(execution_options=_READ_COMMITTED)
             return work(session)
 
@@ -65,7 +66,7 @@ class Database:
         That is one round trip; BEGIN and COMMIT would make it three.
         """
         self.check_process()
-        with translated(self.config), Session(self.engine, expire_on_commit=False) as session:
+        with translated(self.config), Session(self.engine, **self._options) as session:
             session.connection(execution_options=_AUTOCOMMIT)
             return work(session)
 
@@ -76,7 +77,7 @@ class Database:
         if engine is None:
             return await asyncio.to_thread(self.run, work)
         with translated(self.config):
-            async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+            async with AsyncSession(engine, **self._options) as session, session.begin():
                 await session.connection(execution_options=_READ_COMMITTED)
                 return await session.run_sync(work)
 
@@ -87,7 +88,7 @@ class Database:
         if engine is None:
             return await asyncio.to_thread(self.run_single, work)
         with translated(self.config):
-            async with AsyncSession(engine, expire_on_commit=False) as session:
+            async with AsyncSession(engine, **self._options) as session:
                 await session.connection(execution_options=_AUTOCOMMIT)
                 return await session.run_sync(work)
 
