@@ -1,6 +1,6 @@
 """Who is told of the jobs that this process adds: nobody, but for the tests of an application; see `queuer.testing`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -50,11 +50,14 @@ watchers: list[Watcher] = []
 origins: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
 
 
-def noted(jobs: Iterable[NewJob], notes: list[NewJob]) -> Iterator[NewJob]:
+def noted(jobs: Iterator[NewJob], notes: list[NewJob]) -> Iterator[NewJob]:
     """Passes jobs on, and keeps them only if somebody will be told of them."""
+    return _noted(jobs, notes) if watchers else jobs
+
+
+def _noted(jobs: Iterator[NewJob], notes: list[NewJob]) -> Iterator[NewJob]:
     for job in jobs:
-        if watchers:
-            notes.append(job)
+        notes.append(job)
         yield job
 
 

@@ -1,7 +1,8 @@
 """Jobs that run in the test's process when the test's code commits: `queuer_inline`."""
 
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -25,7 +26,7 @@ from queuer.values import NewJob
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-#: Jobs of one commit, those included that they add themselves.
+#: Jobs that those of one commit may add, and those again.
 MOST_JOBS = 1000
 
 
@@ -59,6 +60,7 @@ class InlineJobs:
         self.ended: list[JobArchive] = []
         self._waiting: list[_Waiting] = []
         self._seen: list[_Waiting] = []
+        self._lock = threading.Lock()  # a test client may run the application in threads of its own
         self._journal = Journal()
         self._commits = Commits(self._committed, self._dropped)
         #: Of the commit at hand: the jobs that are still to be run.
@@ -83,7 +85,7 @@ class InlineJobs:
         For applications that work on a `Connection` with savepoints, whose last commit nobody can tell from others.
         Returns how many jobs have ended. Raises what made jobs fail, unless failures are recorded.
         """
-        return self._drain(self._take_out(self._waiting))
+        return self._drain(self._take_out(lambda _job: True))
 
     async def run_async(self) -> int:
         """`run` for a test that is a coroutine."""
@@ -127,29 +129,32 @@ class InlineJobs:
         connection = session.connection()
         place = Place(origins[database], connection, given is None, schema_of(session) or "public")
         waiting = [_Waiting(job.rid, job.task_name, place, given) for job in jobs]
-        self._waiting += waiting
-        self._seen += waiting
+        with self._lock:
+            self._waiting += waiting
+            self._seen += waiting
         self._journal.note(connection, waiting)
         if given is not None:
             self._commits.follow(given)
 
     def settled(self, rids: Sequence[UUID]) -> None:
-        self._drain(self._take_out([job for job in self._waiting if job.rid in set(rids)]))
+        wanted = set(rids)
+        self._drain(self._take_out(lambda job: job.rid in wanted))
 
     async def settled_async(self, rids: Sequence[UUID]) -> None:
         await in_coroutine(lambda: self.settled(rids))
 
     def _committed(self, given: object) -> None:
-        self._drain(self._take_out([job for job in self._waiting if job.given is given]))
+        self._drain(self._take_out(lambda job: job.given is given))
 
     def _dropped(self, given: object) -> None:
-        self._take_out([job for job in self._waiting if job.given is given])
+        self._take_out(lambda job: job.given is given)
 
     # -- Running them
 
-    def _take_out(self, jobs: Sequence[_Waiting]) -> list[_Waiting]:
-        chosen = list(jobs)
-        self._waiting = [job for job in self._waiting if job not in chosen]
+    def _take_out(self, is_wanted: Callable[[_Waiting], bool]) -> list[_Waiting]:
+        with self._lock:
+            chosen = [job for job in self._waiting if is_wanted(job)]
+            self._waiting = [job for job in self._waiting if not is_wanted(job)]
         return [job for job in chosen if not job.is_undone]
 
     def _drain(self, jobs: Sequence[_Waiting]) -> int:
@@ -168,19 +173,17 @@ class InlineJobs:
         return len(runs)
 
     def _run_all(self, queue: deque[_Waiting]) -> Iterator[attempts.Run]:
-        count = 0
+        left = len(queue) + MOST_JOBS
         while queue:
             job = queue.popleft()
+            left -= 1
+            if left < 0:
+                raise QueuerError(f"one commit has had more than {MOST_JOBS} jobs added by jobs; do they end?")
             run = _run(job)
             if run is None:
                 continue
             self.ended.append(run.ended)
             yield run
-            count += 1
-            if count > MOST_JOBS:
-                raise QueuerError(
-                    f"more than {MOST_JOBS} jobs were run for one commit; do they add each other for ever?"
-                )
 
     def _raise(self, errors: Sequence[Exception]) -> None:
         if not errors or self.on_failure == "record":

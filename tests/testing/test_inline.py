@@ -333,7 +333,7 @@ def test_jobs_that_add_each_other_for_ever_are_stopped(
     monkeypatch.setattr("queuer.testing.inline.MOST_JOBS", 5)
     q.add_task_with_name(lambda: q.in_session(rolled_back).add_job("again") and rolled_back.commit(), "again")
     q.in_session(rolled_back).add_job("again")
-    with pytest.raises(QueuerError, match="more than 5 jobs"):
+    with pytest.raises(QueuerError, match="more than 5 jobs added by jobs"):
         rolled_back.commit()
 
 
