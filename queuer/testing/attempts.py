@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from sqlalchemy.exc import DBAPIError
+
+from queuer.database.engines import sqlstate_of
 from queuer.errors import QueuerError
 from queuer.operations.finish import write
-from queuer.repositories import archive, picking
+from queuer.repositories import archive, picking, results
 from queuer.tasks import Task
 from queuer.testing.calling import call, on_async_connections
 from queuer.testing.places import Place
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 #: As a session's, so that what the task commits or rolls back is its own alone.
 _JOINED: dict[str, Any] = {"join_transaction_mode": "create_savepoint"}
+
+IN_FAILED_TRANSACTION = "25P02"
 
 #: Stands for the worker in the rows of jobs.
 WORKER_RID = uuid4()
@@ -82,7 +87,15 @@ def _attempt(place: Place, able: "Origin", task: Task, job: ClaimedJob) -> tuple
 def _attempt_alone(place: Place, able: "Origin", attempt: Attempt) -> tuple[Outcome, Exception | None]:
     value, error = call(attempt)
     outcome, error = _settled(attempt, value, error)
-    return _finish(place, able, outcome), error
+    try:
+        return _finish(place, able, outcome), error
+    except DBAPIError as refused:
+        if sqlstate_of(refused) != IN_FAILED_TRANSACTION:
+            raise
+        raise QueuerError(
+            f"task {attempt.task.name!r} has left the transaction of the test in a failed state; let it roll back its"
+            " session, as it has to in production, or take one as a parameter"
+        ) from error or refused
 
 
 def _attempt_in_session(place: Place, able: "Origin", attempt: Attempt) -> tuple[Outcome, Exception | None]:
@@ -99,12 +112,20 @@ def _attempt_in_session(place: Place, able: "Origin", attempt: Attempt) -> tuple
         finally:
             session.close()
         outcome, error = _settled(attempt, value, error)
+        if outcome.verdict is Verdict.SUCCEEDED and not _is_held(place, connection, attempt.job):
+            outcome = cancelled(attempt.job)
         if outcome.verdict is Verdict.SUCCEEDED:
             savepoint.commit()
         else:
             savepoint.rollback()
         with place.session_on(connection) as own:
             return _write(own, able, outcome), error
+
+
+def _is_held(place: Place, connection: "Connection", job: ClaimedJob) -> bool:
+    """Whether nobody, not the task itself either, wants the job cancelled."""
+    with place.session_on(connection) as session:
+        return results.hold(session, WORKER_RID, job)
 
 
 def _join(attempt: Attempt, connection: "Connection") -> Any:

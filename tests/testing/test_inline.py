@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, func, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from support.applications import Order
@@ -24,6 +24,7 @@ from queuer import (
     current_job,
     new_static_queuer,
 )
+from queuer.operations import steer
 from queuer.testing import InlineJobs
 
 MODES = ("create_savepoint", "conditional_savepoint", "rollback_only")
@@ -241,6 +242,38 @@ def test_a_result_that_json_cant_hold_fails_the_job(q: Queuer, rolled_back: Sess
     q.in_session(rolled_back).add_job("unencodable")
     with pytest.raises(QueuerError, match="results"):
         rolled_back.commit()
+
+
+def test_a_task_that_leaves_the_tests_transaction_failed_is_told(
+    q: Queuer, rolled_back: Session, queuer_inline: InlineJobs
+) -> None:
+    q.add_task_with_name(lambda: rolled_back.execute(text("SELECT 1 / 0")), "fails")
+    q.in_session(rolled_back).add_job("fails")
+    with pytest.raises(QueuerError, match="let it roll back its session") as raised:
+        rolled_back.commit()
+    assert isinstance(raised.value.__cause__, DBAPIError)
+    rolled_back.rollback()
+    assert items(rolled_back) == []
+
+
+def test_a_job_that_is_cancelled_while_it_runs_has_written_nothing(
+    q: Queuer, rolled_back: Session, queuer_inline: InlineJobs
+) -> None:
+    @q.task
+    def gives_up(session: Session) -> None:
+        session.add(Order(item="tea"))
+        steer.cancel(session, current_job().rid)
+
+    @q.task
+    def is_given_up(session: Session) -> None:
+        session.add(Order(item="tea"))
+        q.cancel_job(current_job().rid)
+
+    q.in_session(rolled_back).add_job(gives_up)
+    rolled_back.commit()
+    q.add_job(is_given_up)
+    assert [job.status for job in queuer_inline.ended] == ["CANCELLED"] * 2
+    assert items(rolled_back) == []
 
 
 def test_sys_exit_fails_the_job_and_not_the_run(q: Queuer, rolled_back: Session, queuer_inline: InlineJobs) -> None:
