@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from uuid import UUID
 
+from queuer.additions import Origin, origins
 from queuer.database.callers import CallersTransactions, is_async
 from queuer.database.database import Database
 from queuer.models import Job
@@ -31,6 +32,7 @@ class Producer:
         self._registry = TaskRegistry(declared)
         self._database = database
         self._callers = CallersTransactions(database)
+        origins[database] = Origin(self._registry)
 
     # -- Tasks
 
@@ -131,7 +133,7 @@ class Producer:
 
         Returns their rids, in the order given. Raises like `add_job`, with a note that says which item.
         """
-        return self._database.run_single(enqueue.adding_batch(self._registry, batch_jobs), tries=1)
+        return enqueue.add_batch(self._database, self._registry, batch_jobs)
 
     @overload
     def in_session(self, session: "Given", /) -> SessionJobs: ...
@@ -192,4 +194,4 @@ class Producer:
 
     async def add_jobs_async(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
         """`add_jobs` for a coroutine."""
-        return await self._database.run_single_async(enqueue.adding_batch(self._registry, batch_jobs), tries=1)
+        return await enqueue.add_batch_async(self._database, self._registry, batch_jobs)

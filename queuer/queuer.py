@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid4
 
+from queuer.additions import Origin, origins
 from queuer.arguments import timeout_of
 from queuer.client import StaticQueuer
 from queuer.context import current_rid, in_child_process
@@ -50,6 +51,7 @@ class Queuer(StaticQueuer):
             functions=TaskRegistry(what="next-interval function", adding="add_next_interval_func"),
             asked=self._asked,
         )
+        origins[self._database] = Origin(self._registry, on_error, self._place.functions, self._place.for_tasks)
         self._supervisor: Supervisor | None = None
         self._one_at_a_time = threading.Lock()  # start and stop
         self._stopper: int | None = None  # the thread that stops it

@@ -15,6 +15,8 @@ from queuer.database.database import Database
 
 collect_ignore: list[str] = []
 
+pytest_plugins = ["pytester"]
+
 # No deadlines: the machine may be busy. A failing example says how to repeat it. --hypothesis-profile=long looks for
 # longer.
 settings.register_profile("usual", deadline=None, print_blob=True)

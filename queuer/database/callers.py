@@ -63,7 +63,7 @@ class CallersTransactions:
             connection = _connection_of(given)
             is_known = connection.engine.pool in self._known_pools
             own = None if is_known else self._database.run_single(whereabouts)[0]
-            return self._run_on(connection, own, work)
+            return self._run_on(connection, own, work, _sync_of(given))
 
     async def run_async(self, given: GivenAsync, work: Work[T]) -> T:
         """`run` for a coroutine."""
@@ -71,9 +71,9 @@ class CallersTransactions:
             connection = await _async_connection_of(given)
             is_known = connection.engine.pool in self._known_pools
             own = None if is_known else (await self._database.run_single_async(whereabouts))[0]
-            return await connection.run_sync(self._run_on, own, work)
+            return await connection.run_sync(self._run_on, own, work, _sync_of(given))
 
-    def _run_on(self, connection: Connection, own: Place | None, work: Work[T]) -> T:
+    def _run_on(self, connection: Connection, own: Place | None, work: Work[T], given: Session | Connection) -> T:
         if connection.connection.dbapi_connection.autocommit:  # type: ignore[union-attr] # every driver has it
             raise QueuerError(
                 "the connection is in autocommit, so there is no transaction to take part in; use add_job"
@@ -81,7 +81,8 @@ class CallersTransactions:
         if not connection.in_transaction():
             connection.begin()  # as any statement of the caller's would
         seen = self._look_up(connection)
-        with seen.alone(), guest(connection, self._database.config.schema) as session:
+        info = {"database": self._database, "given": given}
+        with seen.alone(), guest(connection, self._database.config.schema, **info) as session:
             if not seen.is_fit:
                 self._check(session, own)
                 self._known_pools.add(connection.engine.pool)
@@ -140,8 +141,17 @@ def _explained(given: object) -> Iterator[None]:
         raise QueuerError("the transaction has failed before; roll it back, and then add the job") from error
 
 
+def _sync_of(given: Given | GivenAsync) -> Session | Connection:
+    """The session or connection in whose transaction the work is done, whatever stands before it."""
+    if isinstance(given, (scoped_session, async_scoped_session)):
+        given = given.registry()
+    if isinstance(given, AsyncSession):
+        return given.sync_session
+    return given.sync_connection if isinstance(given, AsyncConnection) else given  # type: ignore[return-value]
+
+
 def _connection_of(given: Given) -> Connection:
-    session: Session | Connection = given.registry() if isinstance(given, scoped_session) else given
+    session = _sync_of(given)
     bind = session if isinstance(session, Connection) else session.get_bind(_OF_JOBS["mapper"])
     if bind.dialect.is_async and not in_greenlet():
         raise QueuerError(

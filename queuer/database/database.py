@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -58,6 +58,7 @@ class Database:
         self._is_ours = is_ours
         self._limits_idleness = limits_idleness
         self._under_way = UnderWay(config)
+        self._options: dict[str, Any] = {"expire_on_commit": False, "info": {"database": self}}
         self._pid = os.getpid()
 
     def run(self, work: Work[T]) -> T:
@@ -74,7 +75,7 @@ class Database:
             with (
                 translated(self.config),
                 self._under_way.entered() as begun,
-                Session(self.engine, expire_on_commit=False) as session,
+                Session(self.engine, **self._options) as session,
                 session.begin(),
             ):
                 begun(session.connection(execution_options=_READ_COMMITTED))
@@ -97,7 +98,7 @@ class Database:
             with (
                 translated(self.config),
                 self._under_way.entered() as begun,
-                Session(self.engine, expire_on_commit=False) as session,
+                Session(self.engine, **self._options) as session,
             ):
                 begun(session.connection(execution_options=_AUTOCOMMIT))
                 return work(session)
@@ -113,7 +114,7 @@ class Database:
 
         async def once() -> T:
             with translated(self.config):
-                async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                async with AsyncSession(engine, **self._options) as session, session.begin():
                     await session.connection(execution_options=_READ_COMMITTED)
                     return await session.run_sync(work)
 
@@ -128,7 +129,7 @@ class Database:
 
         async def once() -> T:
             with translated(self.config):
-                async with AsyncSession(engine, expire_on_commit=False) as session:
+                async with AsyncSession(engine, **self._options) as session:
                     await session.connection(execution_options=_AUTOCOMMIT)
                     return await session.run_sync(work)
 

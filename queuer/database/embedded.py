@@ -23,6 +23,11 @@ def configured(environ: Mapping[str, str] = os.environ) -> DatabaseConfiguration
     """The configuration of `QUEUER_DB_*`; when none of them is set, that of the embedded server, which is started."""
     if DatabaseConfiguration.is_in_env(environ):
         return DatabaseConfiguration.from_env(environ)
+    return start_own(environ)
+
+
+def start_own(environ: Mapping[str, str] = os.environ) -> DatabaseConfiguration:
+    """Starts this user's server: the one in `QUEUER_EMBEDDED_DIRECTORY`, else in the default directory."""
     given = environ.get(DIRECTORY_VARIABLE)
     return start(Path(given) if given else default_directory())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import ORMExecuteState, Session
@@ -18,10 +19,10 @@ def _bring_schema(state: ORMExecuteState) -> None:
 
 
 @contextmanager
-def guest(connection: Connection, schema: str) -> Iterator[Session]:
+def guest(connection: Connection, schema: str, **info: Any) -> Iterator[Session]:
     session = _Guest(
         connection,
-        info={"schema": schema},
+        info={"schema": schema, **info},
         join_transaction_mode="rollback_only",
         autoflush=False,
         expire_on_commit=False,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
+from queuer import additions
 from queuer.context import current_rid
 from queuer.database.database import Database, Work
 from queuer.errors import DatabaseUnavailable
@@ -67,22 +68,32 @@ def prepare(
 def add(database: Database, job: NewJob) -> Job:
     """Adds one job. When a connection breaks over it, tries again under the same rid."""
     try:
-        return database.run_single(adding(job))
+        added = database.run_single(adding(job))
     except DatabaseUnavailable:  # perhaps it was added, and the answer is what was lost
-        return database.run(adding_again(job))
+        added = database.run(adding_again(job))
+    additions.tell_settled([job.rid])
+    return added
 
 
 async def add_async(database: Database, job: NewJob) -> Job:
     """`add` for a coroutine."""
     try:
-        return await database.run_single_async(adding(job))
+        added = await database.run_single_async(adding(job))
     except DatabaseUnavailable:
-        return await database.run_async(adding_again(job))
+        added = await database.run_async(adding_again(job))
+    await additions.tell_settled_async([job.rid])
+    return added
 
 
 def adding(job: NewJob) -> Work[Job]:
     """The work of adding one job: one statement."""
-    return lambda session: jobs.insert_one(session, job)
+
+    def work(session: "Session") -> Job:
+        inserted = jobs.insert_one(session, job)
+        additions.tell_inserted(session, [job])
+        return inserted
+
+    return work
 
 
 def adding_again(job: NewJob) -> Work[Job]:
@@ -94,6 +105,8 @@ def adding_again(job: NewJob) -> Work[Job]:
     def work(session: "Session") -> Job:
         inserted = jobs.insert_unless_there(session, job)  # waits for the first try, should that still be under way
         ended = archive.find(session, [job.rid])
+        if not ended:
+            additions.tell_inserted(session, [job])
         if inserted is not None and not ended:
             return inserted
         if inserted is not None:
@@ -103,9 +116,30 @@ def adding_again(job: NewJob) -> Work[Job]:
     return work
 
 
+def add_batch(database: Database, registry: TaskRegistry, batch: Iterable[BatchJob]) -> list[UUID]:
+    """Adds many jobs: all of them, or none when one is refused."""
+    rids = database.run_single(adding_batch(registry, batch), tries=1)
+    additions.tell_settled(rids)
+    return rids
+
+
+async def add_batch_async(database: Database, registry: TaskRegistry, batch: Iterable[BatchJob]) -> list[UUID]:
+    """`add_batch` for a coroutine."""
+    rids = await database.run_single_async(adding_batch(registry, batch), tries=1)
+    await additions.tell_settled_async(rids)
+    return rids
+
+
 def adding_batch(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Work[list[UUID]]:
     """The work of adding many jobs by COPY: all of them, or none when one is refused."""
-    return lambda session: jobs.insert_many(session, _prepared(registry, batch))
+
+    def work(session: "Session") -> list[UUID]:
+        notes: list[NewJob] = []
+        rids = jobs.insert_many(session, additions.noted(_prepared(registry, batch), notes))
+        additions.tell_inserted(session, notes)
+        return rids
+
+    return work
 
 
 def adding_batch_in_savepoint(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Work[list[UUID]]:

@@ -34,8 +34,13 @@ def finish_within(session: "Session", worker_rid: UUID, outcome: Outcome) -> boo
     """
     if not results.hold(session, worker_rid, outcome.job):
         return False
-    work, _ = _writing(worker_rid, [outcome])
-    return outcome.job.id in work(session)
+    return outcome.job.id in write(session, worker_rid, [outcome])
+
+
+def write(session: "Session", worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
+    """Writes outcomes in a transaction of the caller's. Returns the ids of the jobs that were still this worker's."""
+    work, _ = _writing(worker_rid, outcomes)
+    return work(session)
 
 
 def _writing(worker_rid: UUID, outcomes: Sequence[Outcome]) -> tuple[Work[set[int]], bool]:

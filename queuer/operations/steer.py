@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from queuer import additions
 from queuer.context import current_rid
 from queuer.database.database import Database
 from queuer.errors import JobNotFound, WorkerNotFound
@@ -54,9 +55,13 @@ def readd(database: Database, rid: UUID) -> Job:
             raise JobNotFound(f"there is no ended job {rid}; only what is in the archive can be added again")
         ended = found[0]
         again = NewJob(uuid4(), ended.task_name, ended.parameters, ended.parameters_keyed, ended.options, current_rid())
-        return jobs.insert_one(session, again)
+        inserted = jobs.insert_one(session, again)
+        additions.tell_inserted(session, [again])
+        return inserted
 
-    return database.run(work)
+    added = database.run(work)
+    additions.tell_settled([added.rid])
+    return added
 
 
 def delete(database: Database, rid: UUID) -> None:

@@ -1,4 +1,5 @@
-"""Builds the wheel, installs it in a clean environment, migrates a fresh database and runs a job: `make check`."""
+"""Builds the wheel and installs it in a clean environment; migrates a fresh database, runs a job, and a test with the
+pytest plugin: `make check`."""
 
 import os
 import subprocess
@@ -33,6 +34,29 @@ path_separator = space
 version_locations = %(here)s/versions queuer.migrations:versions
 """
 
+# A test of an application's, with the plugin that comes with the wheel, and no other.
+TEST = """
+from queuer import JobArchive, new_queuer_with_engine
+from sqlalchemy import create_engine, select
+from sqlalchemy.orm import Session
+
+def test_it(queuer_database, queuer_jobs, queuer_inline):
+    engine = create_engine(queuer_database.url)
+    q = new_queuer_with_engine("plugin", 1, engine)
+    q.add_task_with_name(lambda n: n + 1, "increment")
+    with engine.connect() as connection, connection.begin() as transaction:
+        session = Session(connection, join_transaction_mode="create_savepoint")
+        q.in_session(session).add_job("increment", 41)
+        session.commit()
+        assert session.scalars(select(JobArchive.results)).one() == [42]
+        session.close()
+        transaction.rollback()
+    queuer_jobs.assert_added("increment", 41)
+    assert q.get_jobs_ended() == []
+    q.stop()
+    engine.dispose()
+"""
+
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -50,6 +74,9 @@ def main() -> None:
         heads = run(python, "-m", "alembic", "heads", cwd=name, env=environ)
         if "(queuer) (head)" not in heads:
             sys.exit(f"the wheel's revisions for applications are not found: {heads}")
+        run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pytest")
+        (directory / "test_plugin.py").write_text(TEST)
+        run(python, "-m", "pytest", "-q", "test_plugin.py", cwd=name, env=environ)
 
 
 def check_contents(wheel: Path) -> None:
@@ -59,6 +86,7 @@ def check_contents(wheel: Path) -> None:
         "queuer/_migrations/versions/",
         "queuer/migrations/versions/",
         "queuer/py.typed",
+        "queuer_pytest.py",
     }
     missing = [name for name in wanted if not any(found.startswith(name) for found in names)]
     top = {name.split("/")[0] for name in names}

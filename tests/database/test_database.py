@@ -20,7 +20,7 @@ PID = text("SELECT pg_backend_pid()")
 @pytest.fixture
 def database(config: DatabaseConfiguration) -> Iterator[Database]:
     """With one connection."""
-    database = Source(config).database("tests", most=1)
+    database = Source(config).for_worker("tests")
     yield database
     database.close()
 

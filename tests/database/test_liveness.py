@@ -34,7 +34,7 @@ def proxy(config: DatabaseConfiguration) -> Iterator[Proxy]:
 @pytest.fixture
 def far(proxy: Proxy) -> Iterator[Database]:
     """The database, through the proxy."""
-    database = Source(proxy.config).database("far", most=2, pings=False)
+    database = Source(proxy.config).for_worker("far")
     yield database
     database.close()
 

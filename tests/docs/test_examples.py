@@ -5,6 +5,8 @@ file into which a reader could paste it.
 
 Each is run from beginning to end on a database of its own, which it finds by `QUEUER_DB_*`. What it asserts is checked,
 and what it prints is compared with the comments behind `print(…)`, where … stands for anything.
+
+Tests are run by pytest, with all files of their page beside them.
 """
 
 import importlib
@@ -32,6 +34,14 @@ class Example(NamedTuple):
     line: int
     code: str
 
+    @property
+    def is_for_pytest(self) -> bool:
+        return self.name.startswith("test_") or self.name == "conftest"
+
+    def write(self, folder: Path) -> None:
+        # The empty lines let a traceback name the line of the page.
+        (folder / f"{self.name}.py").write_text("\n" * self.line + self.code, encoding="utf-8")
+
 
 def examples(page: Path) -> Iterator[Example]:
     text = page.read_text(encoding="utf-8")
@@ -39,7 +49,9 @@ def examples(page: Path) -> Iterator[Example]:
         yield Example(page, block["name"], text.count("\n", 0, block.start("code")), block["code"])
 
 
-EXAMPLES = [example for page in PAGES for example in examples(page)]
+BLOCKS = [example for page in PAGES for example in examples(page)]
+EXAMPLES = [example for example in BLOCKS if not example.is_for_pytest]
+PAGES_WITH_TESTS = list(dict.fromkeys(example.page for example in BLOCKS if example.is_for_pytest))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.page.stem}-{example.name}")
@@ -53,9 +65,7 @@ def test_an_example_runs(
     for variable, value in variables(config).items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(declared, "_tasks", {})  # what @queuer.task declares is the whole process's
-    # A file of its own, so that its functions can be pickled and found by child processes. The empty lines let a
-    # traceback name the line of the page.
-    (tmp_path / f"{example.name}.py").write_text("\n" * example.line + example.code, encoding="utf-8")
+    example.write(tmp_path)  # a file of its own, so that its functions can be pickled and found by child processes
     monkeypatch.syspath_prepend(tmp_path)
     try:
         importlib.import_module(example.name)
@@ -65,13 +75,25 @@ def test_an_example_runs(
     assert re.fullmatch(re.escape(promised).replace("…", ".*"), printed := capsys.readouterr().out.rstrip()), printed
 
 
+@pytest.mark.parametrize("page", PAGES_WITH_TESTS, ids=lambda page: page.stem)
+def test_the_tests_of_a_page_pass(
+    page: Path, config: DatabaseConfiguration, monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester
+) -> None:
+    url = config.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    monkeypatch.setenv("QUEUER_TEST_DATABASE_URL", url)
+    for example in examples(page):
+        example.write(pytester.path)
+    promised = sum(example.code.count("def test_") for example in examples(page))
+    pytester.runpytest_subprocess("-W", "error").assert_outcomes(passed=promised)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_each_page_has_an_example(page: Path) -> None:
     assert list(examples(page))
 
 
 def test_no_example_has_the_name_of_a_module_or_of_another() -> None:
-    names = [example.name for example in EXAMPLES]
+    names = [example.name for example in BLOCKS if example.name != "conftest"]
     assert sorted(names) == sorted(set(names))
     assert not [name for name in names if name in sys.modules or name in sys.stdlib_module_names]
 

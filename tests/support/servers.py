@@ -99,6 +99,11 @@ class Databases:
         with _connected(self.admin) as connection:
             connection.execute(statement)
 
+    def names(self) -> set[str]:
+        """The databases of the server."""
+        with _connected(self.admin) as connection:
+            return {name for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall()}
+
     def _create_migrated(self) -> DatabaseConfiguration:
         if self._template is None:
             self._template = self._make_template()
