@@ -10,8 +10,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from queuer import BatchJob, DatabaseConfiguration, DatabaseUnavailable, Queuer
+from queuer.database import engines
+from queuer.database.async_engines import AsyncEngines
 from queuer.database.database import TRIES, Database, Work
-from queuer.database.sources import Source
 
 READ_ONLY = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
 PID = text("SELECT pg_backend_pid()")
@@ -20,7 +21,8 @@ PID = text("SELECT pg_backend_pid()")
 @pytest.fixture
 def database(config: DatabaseConfiguration) -> Iterator[Database]:
     """With one connection."""
-    database = Source(config).for_worker("tests")
+    engine = engines.create(config, application_name="tests", most=1)
+    database = Database(engine, config, AsyncEngines(config))
     yield database
     database.close()
 
