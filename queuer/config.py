@@ -140,13 +140,21 @@ class DatabaseConfiguration:
             raise ConfigurationError(PREFIX + re.sub(r"^\w+", lambda m: m[0].upper(), str(error))) from None
 
     @classmethod
-    def from_url(cls, url: str | URL, *, schema: str = "public", with_timescale: bool | None = None) -> Self:
+    def from_url(
+        cls,
+        url: str | URL,
+        *,
+        schema: str = "public",
+        with_timescale: bool | None = None,
+        listen_url: str | None = None,
+    ) -> Self:
         """Reads `postgresql://user:password@host:port/database?sslmode=…`; what it leaves out has its default.
 
         Raises:
             ConfigurationError: The URL is malformed, of another database, or has a parameter that is not known here.
         """
-        return cls(schema=schema, with_timescale=with_timescale, **_parts_of_url(url, "the URL"))
+        parts = _parts_of_url(url, "the URL")
+        return cls(schema=schema, with_timescale=with_timescale, listen_url=listen_url, **parts)
 
 
 def _parts_of_url(url: str | URL, name: str) -> dict[str, Any]:

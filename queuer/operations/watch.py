@@ -47,7 +47,7 @@ class Added:
             lambda session: changes.ids_after(session, self._newest, self._missing.keys(), MOST_FOUND)
         )
         now, before = monotonic(), self._newest
-        self._newest = max(found, default=before)
+        self._newest = max([before, *found])
         passed_over = range(max(before, self._newest - MOST_MISSING) + 1, self._newest)
         self._missing |= dict.fromkeys(passed_over, now + PATIENCE)
         waited_for = [(id, until) for id, until in self._missing.items() if id not in found and until > now]
