@@ -15,10 +15,11 @@ from queuer import events
 from queuer.arguments import timeout_of, uuid_of
 from queuer.context import in_child_process
 from queuer.database import migrate
+from queuer.database.database import Database
 from queuer.database.listener import Listener
 from queuer.database.sources import Source
 from queuer.models import Job, JobArchive, Master, Worker
-from queuer.operations import inspect, steer, upkeep
+from queuer.operations import inspect, steer, upkeep, watch
 from queuer.producer import Producer
 from queuer.states import JobStatus, WorkerRequest
 from queuer.subscriptions import Kind, Subscription, Subscriptions
@@ -27,6 +28,12 @@ from queuer.waiting import Waiting
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_WATCHES: dict[Kind, Callable[[Database], watch.Watch]] = {
+    Kind.INSERT: watch.Added,
+    Kind.UPDATE: watch.Updated,
+    Kind.DELETE: watch.Ended,
+}
 
 
 class StaticQueuer(Producer):
@@ -41,7 +48,7 @@ class StaticQueuer(Producer):
     def __init__(self, source: Source, *, application_name: str = "queuer static") -> None:
         super().__init__(source.database(application_name))
         self._listener = Listener(source)
-        self._subscriptions = Subscriptions(self._listener, source.config.schema, self._wherever)
+        self._subscriptions = Subscriptions(self._listener, source.config.schema, self._wherever, self._watch)
         self._waiting: Waiting | None = None
         self._waiting_lock = threading.Lock()
         try:
@@ -99,6 +106,9 @@ class StaticQueuer(Producer):
     def _wherever(self, ids: Collection[int], rids: Collection[UUID]) -> Sequence[Job | JobArchive]:
         found = inspect.wherever(self._database, ids, rids)
         return [self._read_result(job) if isinstance(job, JobArchive) else job for job in found]
+
+    def _watch(self, kind: Kind) -> watch.Watch:
+        return _WATCHES[kind](self._database)
 
     def _read_result(self, job: JobArchive) -> JobArchive:
         return inspect.read_result(self._registry, job)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import psycopg
@@ -36,6 +36,8 @@ class DatabaseConfiguration:
         with_timescale: None = make the archive a hypertable when the server offers TimescaleDB; True = require it;
             False = never.
         parameters: Further ones of libpq's, like `sslrootcert`. In a URL they stand in the query.
+        listen_url: Where to listen for notifications, when the rest names a pooler such as PgBouncer, through which
+            none come: a URL of the server itself. Names and passwords that it leaves out are those of the rest.
 
     Raises:
         ConfigurationError: A value is blank or not allowed.
@@ -50,6 +52,7 @@ class DatabaseConfiguration:
     sslmode: str = "prefer"
     with_timescale: bool | None = None
     parameters: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)  # one is sslpassword
+    listen_url: str | None = field(default=None, repr=False)  # it may carry a password
 
     def __post_init__(self) -> None:
         for name in ("host", "database", "username", "schema"):
@@ -64,6 +67,22 @@ class DatabaseConfiguration:
         if self.with_timescale not in (None, True, False):
             raise ConfigurationError(f"with_timescale is {self.with_timescale!r}; allowed are None, True and False")
         _check_parameters(self.parameters)
+        if self.listen_url is not None:
+            _check_text("listen_url", self.listen_url)
+            self.to_listen  # noqa: B018 - raises what is wrong with it
+
+    @property
+    def to_listen(self) -> Self:
+        """The same database, reached by the `listen_url` if there is one."""
+        if self.listen_url is None:
+            return self
+        given = _parts_of_url(self.listen_url, "listen_url")
+        parameters = dict(self.parameters)
+        if "host" in given:  # then the rest of the pooler's address does not count
+            given.setdefault("port", 5432)
+            parameters.pop("hostaddr", None)
+        given["parameters"] = parameters | given["parameters"]
+        return replace(self, listen_url=None, **given)
 
     @property
     def url(self) -> URL:
@@ -99,7 +118,7 @@ class DatabaseConfiguration:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Reads `QUEUER_DB_HOST/PORT/DATABASE/USERNAME/PASSWORD/SCHEMA/SSLMODE/WITH_TIMESCALE`.
+        """Reads `QUEUER_DB_HOST/PORT/DATABASE/USERNAME/PASSWORD/SCHEMA/SSLMODE/WITH_TIMESCALE/LISTEN_URL`.
 
         What is unset has its default. An empty password is none; any other blank value is an error.
 
@@ -121,32 +140,43 @@ class DatabaseConfiguration:
             raise ConfigurationError(PREFIX + re.sub(r"^\w+", lambda m: m[0].upper(), str(error))) from None
 
     @classmethod
-    def from_url(cls, url: str | URL, *, schema: str = "public", with_timescale: bool | None = None) -> Self:
+    def from_url(
+        cls,
+        url: str | URL,
+        *,
+        schema: str = "public",
+        with_timescale: bool | None = None,
+        listen_url: str | None = None,
+    ) -> Self:
         """Reads `postgresql://user:password@host:port/database?sslmode=…`; what it leaves out has its default.
 
         Raises:
             ConfigurationError: The URL is malformed, of another database, or has a parameter that is not known here.
         """
-        try:
-            parsed = make_url(url)
-        except Exception:  # noqa: BLE001 - whatever it is that was given: the reason may show a password
-            raise ConfigurationError("the URL is malformed; allowed is postgresql://user@host:port/database") from None
-        if parsed.get_backend_name() not in ("postgresql", "postgres"):
-            raise ConfigurationError(f"the URL is of {parsed.drivername!r}; allowed is postgresql://…")
-        query = {name: value if isinstance(value, str) else ",".join(value) for name, value in parsed.query.items()}
-        query = {name: value for name, value in query.items() if (name, value) not in WRITABLE.items()}
-        port = query.pop("port", parsed.port)
-        given: dict[str, Any] = {
-            "host": query.pop("host", parsed.host),
-            "port": port and _read_port("the URL's port", str(port)),
-            "database": parsed.database,
-            "username": parsed.username,
-            "password": parsed.password,
-            "sslmode": query.pop("sslmode", None),
-            "parameters": query,
-        }
-        present = {name: value for name, value in given.items() if value}
-        return cls(schema=schema, with_timescale=with_timescale, **present)
+        parts = _parts_of_url(url, "the URL")
+        return cls(schema=schema, with_timescale=with_timescale, listen_url=listen_url, **parts)
+
+
+def _parts_of_url(url: str | URL, name: str) -> dict[str, Any]:
+    """The fields of a configuration that a URL gives a value to, and `parameters`."""
+    try:
+        parsed = make_url(url)
+    except Exception:  # noqa: BLE001 - whatever it is that was given: the reason may show a password
+        raise ConfigurationError(f"{name} is malformed; allowed is postgresql://user@host:port/database") from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise ConfigurationError(f"{name} is of {parsed.drivername!r}; allowed is postgresql://…")
+    query = {name: value if isinstance(value, str) else ",".join(value) for name, value in parsed.query.items()}
+    query = {name: value for name, value in query.items() if (name, value) not in WRITABLE.items()}
+    port = query.pop("port", parsed.port)
+    given: dict[str, Any] = {
+        "host": query.pop("host", parsed.host),
+        "port": port and _read_port(f"the port of {name}", str(port)),
+        "database": parsed.database,
+        "username": parsed.username,
+        "password": parsed.password,
+        "sslmode": query.pop("sslmode", None),
+    }
+    return {name: value for name, value in given.items() if value} | {"parameters": query}
 
 
 def _check_text(name: str, value: object) -> None:
@@ -215,4 +245,5 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "SCHEMA": _read_text,
     "SSLMODE": _read_text,
     "WITH_TIMESCALE": _read_timescale,
+    "LISTEN_URL": _read_text,
 }

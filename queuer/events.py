@@ -6,7 +6,7 @@ channel's. The trigger in the migrations computes the same name for `added`.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 #: Jobs that one notification names at most: 50 rids of 37 bytes stay far below the 8,000 that PostgreSQL allows.
@@ -22,6 +22,8 @@ class Channel:
 
     name: str
     key: int
+    #: Seconds between two looks at what it would tell of, where notifications can't be heard.
+    poll_interval: float = 0.5
 
 
 def added(schema: str) -> Channel:
@@ -41,7 +43,7 @@ def ended(schema: str) -> Channel:
 
 def steering(schema: str) -> Channel:
     """A worker was asked for something: it looks for what."""
-    return _channel("steering", schema)
+    return replace(_channel("steering", schema), poll_interval=5.0)  # a look writes: it is a heartbeat
 
 
 def _channel(kind: str, schema: str) -> Channel:

@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from queuer.client import StaticQueuer
-from queuer.config import DatabaseConfiguration
+from queuer.config import PREFIX, DatabaseConfiguration
 from queuer.database import embedded
 from queuer.database.application_engines import source_of
 from queuer.database.sources import Source
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+#: Environment variable of the `listen_url` of queuers on an application's engine.
+LISTEN_URL_VARIABLE = f"{PREFIX}LISTEN_URL"
 #: Environment variable of the key; see `new_queuer`.
 KEY_VARIABLE = "QUEUER_ENCRYPTION_KEY"
 
@@ -63,6 +65,7 @@ def new_queuer_with_engine(
     *options: OnError,
     encryption_key: str = "",
     schema: str | None = None,
+    listen_url: str | None = None,
 ) -> Queuer:
     """Like `new_queuer`, on the engine of an application, which stays the application's: it is never disposed of.
 
@@ -76,6 +79,8 @@ def new_queuer_with_engine(
     Args:
         schema: Of the queue's tables. None = where the engine's `schema_translate_map` puts tables without a schema,
             else `public`. The map also applies to the name that is given here.
+        listen_url: When the engine goes through a pooler such as PgBouncer: a URL of the server itself, for
+            notifications; see `DatabaseConfiguration`. None = that of `QUEUER_DB_LISTEN_URL`, if it is set.
 
     Raises:
         TypeError: Not an engine.
@@ -83,7 +88,7 @@ def new_queuer_with_engine(
         ValueError, DatabaseUnavailable, SchemaTooNew: As for `new_queuer`.
     """
     _check(name, max_concurrency, options, encryption_key)
-    return Queuer(name, max_concurrency, source_of(engine, schema), *options)
+    return Queuer(name, max_concurrency, source_of(engine, schema, _listen_url(listen_url)), *options)
 
 
 def new_static_queuer(
@@ -91,22 +96,27 @@ def new_static_queuer(
     *,
     engine: "Engine | AsyncEngine | None" = None,
     schema: str | None = None,
+    listen_url: str | None = None,
 ) -> StaticQueuer:
     """A queuer that adds jobs, finds them and steers them, has no row among the workers, and runs nothing.
 
     Args:
         db_config: None = that of the environment.
-        engine, schema: Instead: an application's engine, as for `new_queuer_with_engine`.
+        engine, schema, listen_url: Instead: an application's engine, as for `new_queuer_with_engine`.
 
     Raises like `new_queuer`.
     """
     if engine is None:
-        if schema is not None:
-            raise ValueError("schema goes with an engine; put it into the DatabaseConfiguration")
+        if schema is not None or listen_url is not None:
+            raise ValueError("schema and listen_url go with an engine; put them into the DatabaseConfiguration")
         return StaticQueuer(_configured(db_config))
     if db_config is not None:
         raise ValueError("both a db_config and an engine are given; allowed is one of them")
-    return StaticQueuer(source_of(engine, schema))
+    return StaticQueuer(source_of(engine, schema, _listen_url(listen_url)))
+
+
+def _listen_url(given: str | None) -> str | None:
+    return os.environ.get(LISTEN_URL_VARIABLE) if given is None else given
 
 
 def _check(name: object, max_concurrency: object, options: tuple[object, ...], encryption_key: str) -> None:

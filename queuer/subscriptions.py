@@ -16,6 +16,7 @@ from queuer.database.listener import Listener
 from queuer.events import Channel
 from queuer.foreign import shown
 from queuer.models import Job, JobArchive
+from queuer.operations.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -68,15 +69,21 @@ class Subscriptions:
     """The functions to call, and the thread that calls them, one after the other in the order of the notifications.
 
     Those that are kept are called from `open` on; the server is listened to for those kinds that somebody asked for.
+
+    Args:
+        find: Finds those that a notification names.
+        watch: Makes what looks for changes where notifications can't be heard.
     """
 
-    def __init__(self, listener: Listener, schema: str, find: Find) -> None:
+    def __init__(self, listener: Listener, schema: str, find: Find, watch: Callable[[Kind], Watch]) -> None:
         self._listener = listener
         self._schema = schema
         self._find = find
+        self._watch = watch
+        self._watches: dict[Kind, Watch] = {}
         self._subscribed: list[Subscription] = []
         self._listening: dict[Kind, Callable[[str | None], None]] = {}
-        self._heard: SimpleQueue[tuple[Kind, str] | None] = SimpleQueue()  # the thread's; another has another
+        self._heard: SimpleQueue[tuple[Kind, str | None] | None] = SimpleQueue()  # the thread's; another has another
         self._is_open = False
         self._told: dict[int, None] = {}
         self._lock = threading.RLock()
@@ -149,17 +156,25 @@ class Subscriptions:
             queue = self._heard
 
             def heard(payload: str | None) -> None:
-                if payload:
+                if payload or self._listener.is_polling:
                     queue.put((kind, payload))
 
-            self._listener.listen(_CHANNELS[kind](self._schema), heard)
+            channel = _CHANNELS[kind](self._schema)
+            self._listener.listen(channel, heard)
+            try:
+                self._watches.pop(kind, None)
+                if self._listener.is_polling:  # at once: what happens from now on is to be told
+                    self._watches[kind] = self._watch(kind)
+            except BaseException:
+                self._listener.unlisten(channel, heard)
+                raise
             self._listening[kind] = heard
 
     def _called(self, kind: Kind) -> list[Subscription]:
         with self._lock:
             return [each for each in self._subscribed if each.kind is kind and (self._is_open or not each.is_kept)]
 
-    def _run(self, queue: SimpleQueue[tuple[Kind, str] | None]) -> None:
+    def _run(self, queue: SimpleQueue[tuple[Kind, str | None] | None]) -> None:
         with asyncio.Runner() as runner:
             while (heard := queue.get()) is not None:
                 try:
@@ -169,7 +184,10 @@ class Subscriptions:
                 except Exception:
                     logger.exception("a notification could not be told")
 
-    def _jobs(self, kind: Kind, payload: str) -> Sequence[Job | JobArchive]:
+    def _jobs(self, kind: Kind, payload: str | None) -> Sequence[Job | JobArchive]:
+        if payload is None:
+            return self._look(kind)
+        self._watches.pop(kind, None)
         if kind is Kind.DELETE:
             return self._find((), events.read_rids(payload))
         ids = events.read_ids(payload)
@@ -181,6 +199,15 @@ class Subscriptions:
             found += self._find(new, ())
         self._remember([job.id for job in found])
         return found
+
+    def _look(self, kind: Kind) -> Sequence[Job | JobArchive]:
+        with self._lock:
+            watch = self._watches.get(kind)
+            if watch is None:  # the connection is new, and unlike the one before it goes through a pooler
+                self._watches[kind] = self._watch(kind)
+                return ()
+        ids = sorted(watch.look())
+        return [job for start in range(0, len(ids), BATCH) for job in self._find(ids[start : start + BATCH], ())]
 
     def _remember(self, ids: Sequence[int]) -> None:
         self._told |= dict.fromkeys(ids)

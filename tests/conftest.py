@@ -1,5 +1,6 @@
 """One server for the whole run, one migrated template database, and a copy of it for whoever needs one."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True)
 def _no_variables_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a developer has exported must not reach the tests, but for the variable that is meant to."""
-    for name in ("HOST", "PORT", "DATABASE", "USERNAME", "PASSWORD", "SCHEMA", "SSLMODE", "WITH_TIMESCALE"):
-        monkeypatch.delenv(f"QUEUER_DB_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith("QUEUER_DB_")]:
+        monkeypatch.delenv(name)
     monkeypatch.delenv("QUEUER_ENCRYPTION_KEY", raising=False)
 
 

@@ -20,7 +20,7 @@ _FIELDS = {"host": "host", "port": "port", "dbname": "database", "user": "userna
 _FIELDS |= {"sslmode": "sslmode"}
 
 
-def source_of(engine: object, schema: str | None) -> Source:
+def source_of(engine: object, schema: str | None, listen_url: str | None) -> Source:
     """Where a queuer's connections come from when it joins an application.
 
     A psycopg 3 engine is used itself: an `Engine` by threads, an `AsyncEngine` by coroutines. For what is left the
@@ -30,6 +30,7 @@ def source_of(engine: object, schema: str | None) -> Source:
         engine: An `Engine` or an `AsyncEngine` on PostgreSQL, whatever its driver.
         schema: Of the queue's tables. None = where the engine's `schema_translate_map` puts tables without one, else
             `public`. The map also applies to the name that is given.
+        listen_url: As of `DatabaseConfiguration`.
 
     Raises:
         TypeError: Not an engine.
@@ -46,9 +47,9 @@ def source_of(engine: object, schema: str | None) -> Source:
     translate = sync.get_execution_options().get("schema_translate_map") or {}
     translated: str = translate.get(schema, schema) or "public"
     if isinstance(engine, AsyncEngine):
-        config = _configuration(_parameters_in_url(sync), translated)
+        config = _configuration(_parameters_in_url(sync), translated, listen_url)
         return AsyncEngineSource(engine, config) if sync.dialect.driver == "psycopg" else Source(config)
-    config = _configuration(_parameters_in_use(engine), translated)
+    config = _configuration(_parameters_in_use(engine), translated, listen_url)
     return EngineSource(engine, config) if engine.dialect.driver == "psycopg" else Source(config)
 
 
@@ -83,11 +84,12 @@ def _parameters_in_url(engine: Engine) -> dict[str, Any]:
     return {name: value for name, value in own.items() if value} | query
 
 
-def _configuration(parameters: dict[str, Any], schema: str) -> DatabaseConfiguration:
+def _configuration(parameters: dict[str, Any], schema: str, listen_url: str | None) -> DatabaseConfiguration:
     known = {default.keyword.decode() for default in pq.Conninfo.get_defaults()}
     if unknown := sorted(set(parameters) - known):
         logger.info("the engine has %s, which its driver alone knows; connections of queuer's own do without", unknown)
     found = {name: value for name, value in parameters.items() if name in known and value}
     named = {field: found.pop(name) for name, field in _FIELDS.items() if name in found}
     found.pop("application_name", None)  # each connection says what it is for
-    return DatabaseConfiguration(**named | {"port": int(named.get("port", 5432))}, schema=schema, parameters=found)
+    named["port"] = int(named.get("port", 5432))
+    return DatabaseConfiguration(**named, schema=schema, parameters=found, listen_url=listen_url)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from queuer.config import DatabaseConfiguration
+from queuer.database import pooling
 from queuer.database.liveness import LIVENESS, SERVER_SIDE, Connection
 from queuer.errors import ConfigurationError, DatabaseUnavailable
 
@@ -62,11 +63,16 @@ def attend(engine: Engine) -> None:
 
     def opened(dbapi_connection: Any, _record: object) -> None:
         with closing(dbapi_connection.cursor()) as cursor:
-            cursor.execute(SERVER_SIDE)
+            pooling.set_up(_of_driver(dbapi_connection), cursor, SERVER_SIDE)
         dbapi_connection.commit()
 
     event.listen(engine, "connect", opened)
     event.listen(engine, "handle_error", _failed)
+
+
+def _of_driver(dbapi_connection: Any) -> Any:
+    """psycopg's own connection, which an async engine wraps."""
+    return getattr(dbapi_connection, "driver_connection", dbapi_connection)
 
 
 def _failed(context: ExceptionContext) -> None:

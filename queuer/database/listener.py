@@ -6,10 +6,12 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
+from time import monotonic
 
 import psycopg
 from psycopg import sql
 
+from queuer.database import pooling
 from queuer.database.engines import translated
 from queuer.database.sources import Source
 from queuer.database.under_way import break_off
@@ -21,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds of silence after which the server is asked for an answer, which shows whether the connection still works.
 QUIET = 5.0
+
+#: Seconds between two looks of the thread at what has become due, where it can't listen.
+POLL_INTERVAL = 0.5
 
 #: Called with the payload; with None when notifications may have been missed, so that everything has to be looked at.
 Heard = Callable[[str | None], None]
@@ -34,10 +39,19 @@ class Listener:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._config = source.config
+        self._config = source.config.to_listen
         self._heard: dict[Channel, list[Heard]] = {}
         self._state = threading.Condition()
         self._ear: _Ear | None = None
+        self._has_warned = False
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether notifications can't be heard, because a pooler is in between: None is told again and again instead,
+        and things have to be looked at each time.
+        """
+        ear = self._ear
+        return ear is not None and ear.is_polling
 
     def listen(self, channel: Channel, heard: Heard, timeout: float = 10.0) -> None:
         """Calls `heard` for every notification on `channel` from now on.
@@ -50,7 +64,7 @@ class Listener:
         with self._state:
             self._heard.setdefault(channel, []).append(heard)
             if self._ear is None:
-                self._ear = _Ear(self._source, self._state, self._wanted, self._tell)
+                self._ear = _Ear(self._source, self._state, self._wanted, self._tell, self._warn)
             ear = self._ear
             ear.press()
             self._state.wait_for(lambda: channel in ear.listening or ear.is_closed, timeout)
@@ -99,6 +113,18 @@ class Listener:
         ear, self._ear = self._ear, None
         return ear
 
+    def _warn(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "notifications can't be heard at host %s, port %s: a pooler there gives each transaction another server"
+                " process; looking for news every %g s instead. To hear of them at once, set QUEUER_DB_LISTEN_URL, or"
+                " listen_url, to a URL of the server itself",
+                self._config.host,
+                self._config.port,
+                POLL_INTERVAL,
+            )
+
     def _wanted(self) -> set[Channel]:
         with self._state:
             return set(self._heard)
@@ -119,11 +145,15 @@ class _Ear:
         state: threading.Condition,
         wanted: Callable[[], set[Channel]],
         tell: Callable[[str, str | None], None],
+        warn: Callable[[], None],
     ) -> None:
         self._source = source
         self._state = state
         self._wanted = wanted
         self._tell = tell
+        self._warn = warn
+        #: Whether it can't listen, and what is told is to be looked for.
+        self.is_polling = False
         #: What the server listens to. Changes are told by the condition.
         self.listening: set[Channel] = set()
         self.trouble: Exception | None = None
@@ -163,9 +193,14 @@ class _Ear:
         with self._doorbell:
             while not self._closed.is_set():
                 try:
-                    with translated(self._source.config), closing(self._source.connect()) as self._connection:
+                    with translated(self._source.config.to_listen), closing(self._source.connect()) as self._connection:
                         failures = 0
-                        self._hear(self._connection)
+                        self.is_polling = not pooling.keeps_session(self._connection, self._source.connect)
+                        if self.is_polling:
+                            self._warn()
+                            self._poll(self._connection)
+                        else:
+                            self._hear(self._connection)
                 except Exception as error:  # noqa: BLE001 - whatever it is, who listens must hear again
                     failures += 1
                     self._report(error, reconnect_delay(failures))
@@ -197,6 +232,25 @@ class _Ear:
                 events = selector.select(QUIET)
                 is_quiet = not events
                 if any(key.fileobj is self._doorbell for key, _ in events):
+                    self._doorbell.recv(4096)
+
+    def _poll(self, connection: psycopg.Connection) -> None:
+        """Tells everybody to look, now and then, as long as the server answers."""
+        look_at: dict[Channel, float] = {}
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._doorbell, selectors.EVENT_READ)
+            while not self._closed.is_set():
+                to_catch_up, wanted, now = self.to_catch_up, self._wanted(), monotonic()
+                connection.execute("SELECT 1")
+                is_asked = to_catch_up > self.caught_up
+                for channel in wanted:
+                    if is_asked or look_at.get(channel, 0) <= now:
+                        look_at[channel] = now + channel.poll_interval
+                        self._tell(channel.name, None)
+                with self._state:
+                    self.listening, self.trouble, self.caught_up = wanted, None, to_catch_up
+                    self._state.notify_all()
+                if selector.select(POLL_INTERVAL):
                     self._doorbell.recv(4096)
 
     def _follow(self, connection: psycopg.Connection) -> None:

@@ -38,12 +38,14 @@ LIVENESS: dict[str, Any] = {
 }
 
 #: How the server finds out that we are gone, ends our statement, and lets go of the rows that we had locked. By its own
-#: defaults it takes hours, or until the statement has got what it waits for. Not every system can do the last of these.
-SERVER_SIDE = """
-SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
-    set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10s', false),
-    CASE WHEN version() LIKE '%linux%' THEN set_config('client_connection_check_interval', '2s', false) END
-"""
+#: defaults it takes hours, or until the statement has got what it waits for.
+SERVER_SIDE: dict[str, str] = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+    "client_connection_check_interval": "2s",
+}
 
 #: Whether the server has a process for a connection, what that does, and which process answers.
 STATE = """

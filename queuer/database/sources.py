@@ -8,7 +8,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from queuer.config import DatabaseConfiguration
-from queuer.database import engines
+from queuer.database import engines, pooling
 from queuer.database.async_engines import AsyncEngines
 from queuer.database.database import Database
 from queuer.database.liveness import LIVENESS, SERVER_SIDE, Connection
@@ -44,9 +44,11 @@ class Source:
 
     def connect(self) -> psycopg.Connection:
         """A connection in autocommit, for the listener."""
-        options = {**LIVENESS, **self.config.connection_parameters, "application_name": "queuer listener"}
+        parameters = self.config.to_listen.connection_parameters
+        options = {**LIVENESS, **parameters, "application_name": "queuer listener"}
         connection = Connection.connect(autocommit=True, **options)
-        connection.execute(SERVER_SIDE)
+        with connection.cursor() as cursor:
+            pooling.set_up(connection, cursor, SERVER_SIDE)
         return connection
 
 
@@ -88,6 +90,8 @@ class EngineSource(Source):
         return Database(self._theirs, self.config, self._for_async_tasks(purpose, most), is_ours=False)
 
     def connect(self) -> psycopg.Connection:
+        if self.config.listen_url is not None:
+            return super().connect()
         connection = cast("psycopg.Connection", self._open())
         connection.commit()  # what a hook of the application's has set shall stay
         connection.autocommit = True

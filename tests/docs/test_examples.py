@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support.servers import variables
 
 from queuer import DatabaseConfiguration
 from queuer.database import migrate
@@ -96,14 +97,3 @@ def test_no_example_has_the_name_of_a_module_or_of_another() -> None:
     names = [example.name for example in BLOCKS if example.name != "conftest"]
     assert sorted(names) == sorted(set(names))
     assert not [name for name in names if name in sys.modules or name in sys.stdlib_module_names]
-
-
-def variables(config: DatabaseConfiguration) -> dict[str, str]:
-    return {
-        "QUEUER_DB_HOST": config.host,
-        "QUEUER_DB_PORT": str(config.port),
-        "QUEUER_DB_DATABASE": config.database,
-        "QUEUER_DB_USERNAME": config.username,
-        "QUEUER_DB_PASSWORD": config.password,
-        "QUEUER_DB_SSLMODE": config.sslmode,
-    }

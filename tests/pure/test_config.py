@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import make_url
 
@@ -12,12 +14,21 @@ COMPLETE = {
     "QUEUER_DB_SCHEMA": "jobs",
     "QUEUER_DB_SSLMODE": "require",
     "QUEUER_DB_WITH_TIMESCALE": "no",
+    "QUEUER_DB_LISTEN_URL": "postgresql://server",
 }
 
 
 def test_every_variable_is_read() -> None:
     assert DatabaseConfiguration.from_env(COMPLETE) == DatabaseConfiguration(
-        "db.example", 6432, "app", "me", "p@ss/word", "jobs", "require", with_timescale=False
+        "db.example",
+        6432,
+        "app",
+        "me",
+        "p@ss/word",
+        "jobs",
+        "require",
+        with_timescale=False,
+        listen_url="postgresql://server",
     )
 
 
@@ -152,3 +163,24 @@ def test_the_password_is_never_shown() -> None:
 def test_values_given_in_code_are_checked_too(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=f"^{next(iter(wrong))} is"):
         DatabaseConfiguration(**wrong)
+
+
+def test_what_a_listen_url_leaves_out_is_that_of_the_rest() -> None:
+    pooler = DatabaseConfiguration(
+        host="pooler", port=6432, database="d", username="me", password="secret", parameters={"hostaddr": "10.0.0.1"}
+    )
+    direct = replace(pooler, listen_url="postgresql://server?sslmode=require").to_listen
+    assert direct == replace(pooler, host="server", port=5432, sslmode="require", parameters={})
+    other = replace(pooler, listen_url="postgresql://other:word@server:5433/d").to_listen
+    assert (other.port, other.username, other.password) == (5433, "other", "word")
+    assert pooler.to_listen is pooler
+
+
+def test_a_listen_url_that_makes_no_sense_is_an_error_and_is_never_shown() -> None:
+    with pytest.raises(ConfigurationError, match="^QUEUER_DB_LISTEN_URL is of 'mysql'"):
+        DatabaseConfiguration.from_env({"QUEUER_DB_LISTEN_URL": "mysql://me:secret@db"})
+    with pytest.raises(ConfigurationError, match="^listen_url is malformed"):
+        DatabaseConfiguration.from_url("postgresql://db", listen_url="db:me:secret")
+    with pytest.raises(ConfigurationError, match="the port of listen_url is '99999'|port is 99999"):
+        DatabaseConfiguration(listen_url="postgresql://me:secret@db:99999")
+    assert "secret" not in repr(DatabaseConfiguration(listen_url="postgresql://me:secret@db"))

@@ -29,12 +29,24 @@ def embedded_server() -> Iterator[DatabaseConfiguration]:
     """The library's embedded server, on a directory of its own, with nothing flushed to disk."""
     with TemporaryDirectory(prefix="queuer-tests-") as directory:
         config = embedded.start(Path(directory) / "data")
-        with _connected(config) as connection:
+        with connected(config) as connection:
             for setting in ("fsync", "synchronous_commit", "full_page_writes"):
                 connection.execute(f"ALTER SYSTEM SET {setting} = off")
             connection.execute("SELECT pg_reload_conf()")
         yield config
         embedded.stop(Path(directory) / "data")
+
+
+def variables(config: DatabaseConfiguration) -> dict[str, str]:
+    """What tells a process where the database is."""
+    return {
+        "QUEUER_DB_HOST": config.host,
+        "QUEUER_DB_PORT": str(config.port),
+        "QUEUER_DB_DATABASE": config.database,
+        "QUEUER_DB_USERNAME": config.username,
+        "QUEUER_DB_PASSWORD": config.password,
+        "QUEUER_DB_SSLMODE": config.sslmode,
+    }
 
 
 @contextmanager
@@ -47,7 +59,7 @@ def timescale_server() -> Iterator[DatabaseConfiguration]:
 
 
 @contextmanager
-def _connected(config: DatabaseConfiguration) -> Iterator[psycopg.Connection]:
+def connected(config: DatabaseConfiguration) -> Iterator[psycopg.Connection]:
     url = config.url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(url, autocommit=True) as connection:
         yield connection
@@ -96,12 +108,12 @@ class Databases:
                 self._drop(config)
 
     def execute(self, statement: str) -> None:
-        with _connected(self.admin) as connection:
+        with connected(self.admin) as connection:
             connection.execute(statement)
 
     def names(self) -> set[str]:
         """The databases of the server."""
-        with _connected(self.admin) as connection:
+        with connected(self.admin) as connection:
             return {name for (name,) in connection.execute("SELECT datname FROM pg_database").fetchall()}
 
     def _create_migrated(self) -> DatabaseConfiguration:
@@ -123,7 +135,7 @@ class Databases:
 
     def _clean(self, config: DatabaseConfiguration) -> object:
         try:
-            with _connected(config) as connection:
+            with connected(config) as connection:
                 connection.execute(CLEAN)
                 return connection.execute(FINGERPRINT).fetchone()
         except psycopg.Error:

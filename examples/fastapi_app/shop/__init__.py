@@ -1,0 +1,1 @@
+"""A shop that takes orders over HTTP and packs them in the background."""

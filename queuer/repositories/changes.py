@@ -1,0 +1,61 @@
+"""What happens to jobs, for those who can't hear of it and look again and again: each statement is cheap."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import DateTime, func, or_, select
+from sqlalchemy.orm import Session
+
+from queuer.models import Job, JobArchive
+from queuer.models.job import IS_RUNNING, IS_SCHEDULED
+from queuer.states import JobStatus
+
+#: Retries that are due later are not looked at: there may be any number of scheduled jobs.
+SOON = timedelta(hours=1)
+
+#: An attempt, and what the job is doing.
+State = tuple[int, JobStatus]
+
+
+def newest_id(session: Session) -> int:
+    """The greatest id among live and ended jobs; 0 = there are none."""
+    return max(session.scalar(select(func.max(table.id))) or 0 for table in (Job, JobArchive))
+
+
+def ids_after(session: Session, newest: int, others: Collection[int], limit: int) -> set[int]:
+    """The first `limit` ids of jobs that are greater than `newest`, and those among `others`, live or ended."""
+    newer: set[int] = set()
+    found: set[int] = set()
+    for table in (Job, JobArchive):  # in this order: a job that ends meanwhile is in the second
+        newer.update(session.scalars(select(table.id).where(table.id > newest).order_by(table.id).limit(limit)))
+        if others:
+            found.update(session.scalars(select(table.id).where(table.id.in_(others))))
+    return found | set(sorted(newer)[:limit])
+
+
+def under_way(session: Session, others: Collection[int]) -> Mapping[int, State]:
+    """Live jobs that run or wait for a retry, and those among `others`."""
+    chosen = [IS_RUNNING, IS_SCHEDULED & (Job.attempts > 0) & (Job.scheduled_at < func.now() + SOON)]
+    if others:
+        chosen.append(Job.id.in_(others))
+    found: dict[int, State] = {}
+    for condition in chosen:  # one by one: each has an index of its own
+        rows = session.execute(select(Job.id, Job.attempts, Job.status).where(condition))
+        found |= {id: (attempts, status) for id, attempts, status in rows}
+    return found
+
+
+def running(session: Session) -> set[int]:
+    """Jobs that run."""
+    return set(session.scalars(select(Job.id).where(IS_RUNNING)))
+
+
+def ended_after(session: Session, instant: datetime, others: Collection[int]) -> Mapping[int, int]:
+    """Jobs that ended after an instant, and the ended ones among `others`, with their attempts."""
+    chosen = or_(JobArchive.ended_at > instant, JobArchive.id.in_(others)) if others else JobArchive.ended_at > instant
+    return {row.id: row.attempts for row in session.execute(select(JobArchive.id, JobArchive.attempts).where(chosen))}
+
+
+def clock(session: Session) -> datetime:
+    """The database's clock."""
+    return session.execute(select(func.clock_timestamp(type_=DateTime(timezone=True)))).scalar_one()
