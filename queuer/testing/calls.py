@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from queuer import foreign
 from queuer.additions import origins
 from queuer.errors import InvalidParameters, TaskNotRegistered
 from queuer.payload import json_value
@@ -56,4 +57,5 @@ def bound(tasks: TaskRegistry, task_name: str, parameters: Sequence[Any], keyed:
 
 def shown(task_name: str, parameters: Sequence[Any], keyed: Mapping[str, Any]) -> str:
     """A call in words."""
-    return f"{task_name}({', '.join([*map(repr, parameters), *(f'{name}={item!r}' for name, item in keyed.items())])})"
+    by_name = (f"{name}={foreign.shown(item)}" for name, item in keyed.items())
+    return f"{task_name}({', '.join([*map(foreign.shown, parameters), *by_name])})"
