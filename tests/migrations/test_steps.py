@@ -16,6 +16,7 @@ from support.queues import OURS, Place
 
 from queuer import ConfigurationError, DatabaseConfiguration, SchemaTooNew, migrations
 from queuer.database import migrate
+from queuer.database.revisions import VERSION_TABLE
 
 LATER = """
 import sqlalchemy as sa
@@ -93,7 +94,7 @@ def test_several_steps_at_once(connection: Connection, newest: str) -> None:
     migrations.upgrade(op_on(connection), to="later")
     assert is_later(connection)
     migrations.downgrade(op_on(connection), to="base")
-    assert set(inspect(connection).get_table_names()) == {migrate.VERSION_TABLE}
+    assert set(inspect(connection).get_table_names()) == {VERSION_TABLE}
 
 
 def test_what_is_further_already_stays_as_it_is(connection: Connection, newest: str) -> None:
