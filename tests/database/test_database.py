@@ -19,8 +19,8 @@ PID = text("SELECT pg_backend_pid()")
 
 @pytest.fixture
 def database(config: DatabaseConfiguration) -> Iterator[Database]:
-    """With one connection."""
-    database = Source(config).for_worker("tests")
+    """For threads and coroutines. What comes one after the other uses one connection."""
+    database = Source(config).database("tests")
     yield database
     database.close()
 
