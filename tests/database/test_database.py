@@ -10,9 +10,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from queuer import BatchJob, DatabaseConfiguration, DatabaseUnavailable, Queuer
-from queuer.database import engines
-from queuer.database.async_engines import AsyncEngines
 from queuer.database.database import TRIES, Database, Work
+from queuer.database.sources import Source
 
 READ_ONLY = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
 PID = text("SELECT pg_backend_pid()")
@@ -20,9 +19,8 @@ PID = text("SELECT pg_backend_pid()")
 
 @pytest.fixture
 def database(config: DatabaseConfiguration) -> Iterator[Database]:
-    """With one connection."""
-    engine = engines.create(config, application_name="tests", most=1)
-    database = Database(engine, config, AsyncEngines(config))
+    """For threads and coroutines. What comes one after the other uses one connection."""
+    database = Source(config).database("tests")
     yield database
     database.close()
 

@@ -58,7 +58,9 @@ def test_a_half_open_connection_is_noticed_within_seconds_and_replaced(far: Data
     assert far.run_single(one) == 1
 
 
-def test_a_coroutine_notices_it_too_and_its_loop_goes_on(far: Database, proxy: Proxy, impatient: None) -> None:
+def test_a_coroutine_notices_it_too_and_its_loop_goes_on(proxy: Proxy, impatient: None) -> None:
+    far = Source(proxy.config).database("far")
+
     async def use() -> None:
         assert await far.run_single_async(one) == 1
         proxy.forget()
@@ -71,6 +73,7 @@ def test_a_coroutine_notices_it_too_and_its_loop_goes_on(far: Database, proxy: P
         assert await waiting == 1  # its pool has looked whether the connection works, and replaced it
 
     asyncio.run(use())
+    far.close()
 
 
 def test_a_server_that_is_out_of_reach_altogether_is_noticed(
