@@ -23,8 +23,8 @@ from queuer import (
     new_queuer_with_db,
 )
 
-#: Everything happens soon. A worker that says nothing for 0.6 s is dead.
-SMALL = MasterSettings(worker_stale_after=0.6, master_poll_interval=0.05, lock_timeout_minutes=0.02)
+#: Everything happens soon. A worker that says nothing for 1.5 s is dead.
+SMALL = MasterSettings(worker_stale_after=1.5, master_poll_interval=0.05, lock_timeout_minutes=0.02)
 
 PAUSED = """
 q = new_queuer_with_db("paused", 1, "", config)
@@ -62,7 +62,7 @@ def test_a_paused_process_loses_its_job_drops_what_it_comes_to_and_goes_on(
         paused = q.get_job(job.rid).worker_rid
         assert paused is not None
         child.send_signal(signal.SIGSTOP)
-        lost = eventually(lambda: found if (found := q.get_job(job.rid)).status is JobStatus.QUEUED else None)
+        lost = eventually(lambda: found if (found := q.get_job(job.rid)).status is JobStatus.QUEUED else None, 30)
         assert (lost.attempts, lost.losses, lost.worker_rid) == (1, 1, None)
         assert q.get_worker(paused).status is WorkerStatus.STOPPED
         assert child.stdin is not None
@@ -84,7 +84,7 @@ def test_a_row_that_an_open_transaction_holds_blocks_the_rescue_of_no_other(
         lost.commit()
         paused.execute("SELECT FROM job WHERE id = %s FOR UPDATE", [held.id])
         q.start_without_worker(SMALL)
-        eventually(lambda: q.get_job(free.rid).status is JobStatus.QUEUED)
+        eventually(lambda: q.get_job(free.rid).status is JobStatus.QUEUED, timeout=30)
         assert q.get_job(held.rid).status is JobStatus.RUNNING
         paused.rollback()
         eventually(lambda: q.get_job(held.rid).status is JobStatus.QUEUED)
@@ -103,7 +103,7 @@ def test_nobody_is_called_silent_because_all_wait_for_a_lock(
     rid = worker.get_current_worker_rid()
     with connect(config) as migration, connect(config) as look, caplog.at_level(logging.WARNING, logger="queuer"):
         migration.execute("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
-        eventually(lambda: silent_for(look, rid) > 1.5)
+        eventually(lambda: silent_for(look, rid) > 3)
         migration.rollback()
         gate.go_on.set()
         done = ended(worker, job)
@@ -177,7 +177,7 @@ def test_a_master_that_is_paused_in_its_transaction_blocks_nobody(q: Queuer, con
     with process(config, STOPS_BEFORE_IT_COMMITS.format(settings=SMALL)) as child:
         assert line(child) == "stops"
         q.start_without_worker(SMALL)
-        eventually(lambda: q.get_master().worker_rid == q.get_current_worker_rid())
+        eventually(lambda: q.get_master().worker_rid == q.get_current_worker_rid(), timeout=30)
         child.kill()
 
 

@@ -38,7 +38,7 @@ class Proxy:
 
     def close(self) -> None:
         self._call(self._server.close)
-        self.cut()
+        self._do(_cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -110,6 +110,13 @@ class Proxy:
                 writer.write(data)
                 await writer.drain()
             writer.write_eof()
+
+
+async def _cancel_all() -> None:
+    connections = asyncio.all_tasks() - {asyncio.current_task()}
+    for connection in connections:
+        connection.cancel()
+    await asyncio.gather(*connections, return_exceptions=True)
 
 
 class _Pair:
