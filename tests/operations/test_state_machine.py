@@ -27,6 +27,7 @@ from support.queue_model import Ended, ModelJob, QueueModel
 from queuer import JobArchive, JobNotFound, MasterSettings, OnError, Options, Schedule, WorkerStatus
 from queuer.operations import enqueue, finish, presence, steer, upkeep, work
 from queuer.operations.presence import Abilities, Identity
+from queuer.repositories import jobs
 from queuer.values import ClaimedJob, NewJob, Outcome, Verdict
 from queuer.worker.planner import Planner
 
@@ -123,7 +124,7 @@ class Queue(RuleBasedStateMachine):
         if len(new) == 1:
             self.database.run(enqueue.adding(new[0]))
         else:
-            self.database.run(lambda session: enqueue.jobs.insert_many(session, new))
+            self.database.run(lambda session: jobs.insert_many(session, new))
         self.note_added(new, start)
 
     def note_added(self, new: list[NewJob], start: int | None) -> None:
