@@ -4,10 +4,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 
 from queuer import BatchJob, DatabaseConfiguration, StaticQueuer, new_queuer_with_db, new_static_queuer
 from support.contract import eventually
 
+SLOTS = 8
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -34,9 +36,12 @@ def taken(watch: StaticQueuer) -> Taken:
 def run_jobs(config: DatabaseConfiguration, count: int, batch: int, look: Callable[[int, Taken], None]) -> None:
     """Runs jobs on one worker, half of them coroutines and some of which fail; looks after each batch, at rest."""
     watch = new_static_queuer(config)
-    with new_queuer_with_db("growth", 8, "", config) as q:
+    with new_queuer_with_db("growth", SLOTS, "", config) as q:
         q.add_task_with_name(_plain, "plain")
         q.add_task_with_name(_coroutine, "coroutine")
+        q.add_task_with_name(Barrier(SLOTS).wait, "all at once")  # threads are made as they are needed
+        for job in [q.add_job("all at once") for _ in range(SLOTS)]:
+            q.wait_for_job_finished(job.rid)
         for done in range(0, count, batch):
             rids = q.add_jobs(BatchJob(("plain", "coroutine")[n % 2], [n]) for n in range(batch))
             q.wait_for_job_finished(rids[-1], timeout_seconds=600)
