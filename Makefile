@@ -6,7 +6,7 @@ SQLALCHEMY ?= sqlalchemy[asyncio]
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-timescale chaos chaos-short check format docs clean
+.PHONY: demo test test-timescale chaos chaos-short resources check format docs clean
 
 demo: $(VENV)/.demo            ## fingerprint the files of a directory as jobs on two worker processes
 	$(RUN) examples/quickstart.py $(DEMO)
@@ -21,6 +21,9 @@ test-timescale: $(VENV)/.timescale  ## the same suite on a TimescaleDB container
 DURATION ?= 480
 chaos: $(VENV)/.test           ## break everything, and prove that nothing was lost; SEED=… repeats a plan
 	PYTHONPATH=tests $(RUN) -m chaos --duration $(DURATION) $(if $(SEED),--seed $(SEED))
+
+resources: $(VENV)/.test       ## 500,000 jobs and 200 starts and stops leave nothing behind
+	PYTHONPATH=tests $(RUN) tests/resources/soak.py
 
 chaos-short:                   ## the same in two minutes
 	$(MAKE) chaos DURATION=75

@@ -5,12 +5,20 @@ channel's. The trigger in the migrations computes the same name for `added`.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 #: Jobs that one notification names at most: 50 rids of 37 bytes stay far below the 8,000 that PostgreSQL allows.
 NAMED_AT_MOST = 50
+
+#: Ids from the first to the last that a range may span: anybody can notify, and each of them is looked up.
+MOST_IN_RANGE = 10_000_000
+
+_ID = r"[1-9][0-9]{0,18}"
+_IDS = re.compile(rf"{_ID}(,{_ID})*|{_ID}-{_ID}")
+_HIGHEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +61,19 @@ def _channel(kind: str, schema: str) -> Channel:
 
 
 def read_ids(payload: str) -> Sequence[int]:
-    """The ids that a notification of `added` or `updated` names: `1,2,3`, or `5-99` for a range; empty = none."""
-    first, dash, last = payload.partition("-")
-    try:
-        return range(int(first), int(last) + 1) if dash else [int(id) for id in payload.split(",")]
-    except ValueError:
+    """The ids that a notification of `added` or `updated` names: `1,2,3`, or `5-99` for a range.
+
+    Anything else that somebody notified names none.
+    """
+    if not _IDS.fullmatch(payload):
         return []
+    ids = [int(id) for id in re.split("[-,]", payload)]
+    if max(ids) > _HIGHEST_ID:
+        return []
+    if "-" not in payload:
+        return ids
+    named = range(ids[0], ids[1] + 1)
+    return named if ids[1] - ids[0] < MOST_IN_RANGE else []
 
 
 def read_rids(payload: str) -> set[UUID]:

@@ -1,7 +1,5 @@
 """Looks at values of classes that nobody knows, which may raise anything, or say anything, when they are looked at."""
 
-from typing import Any
-
 #: Characters that are shown of a value.
 _SHOWN = 300
 
@@ -11,7 +9,7 @@ def shown(value: object) -> str:
     try:
         text = str.__str__(repr(value))  # may be of a subclass
     except Exception:  # noqa: BLE001 - that of an int beyond 4300 digits as well
-        return f"<{_name(type(value))} that can't be shown>"
+        return f"<{name_of_type(type(value))} that can't be shown>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
@@ -20,8 +18,8 @@ def said(error: BaseException) -> str:
     try:
         text = str.__str__(str(error))
     except Exception as unreadable:  # noqa: BLE001
-        text = f"(its message can't be read: {_name(type(unreadable))})"
-    return f"{_name(type(error))}: {text}" if text else _name(type(error))
+        text = f"(its message can't be read: {name_of_type(type(unreadable))})"
+    return f"{name_of_type(type(error))}: {text}" if text else name_of_type(type(error))
 
 
 def is_a(value: object, kind: type | tuple[type, ...]) -> bool:
@@ -47,6 +45,7 @@ def plain_text(value: object) -> str | None:
     return str.__str__(value) if issubclass(type(value), str) else None
 
 
-def _name(kind: Any) -> str:
-    name: str = type.__dict__["__name__"].__get__(kind)  # a metaclass may say anything
+def name_of_type(kind: type) -> str:
+    """The name of a class, whatever its metaclass says."""
+    name: str = type.__dict__["__name__"].__get__(kind)
     return name

@@ -1,6 +1,6 @@
 """When a recurring job runs next. Pure arithmetic; the instants come from the database's clock."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from queuer.options import Schedule
 
@@ -19,5 +19,7 @@ def next_occurrence(schedule: Schedule, occurred_at: datetime, count: int, now: 
     """
     if schedule.interval is None or (schedule.max_count and count >= schedule.max_count):
         return None
-    passed = max(0, (now - occurred_at) // schedule.interval)
-    return occurred_at + schedule.interval * (passed + 1)
+    # Within one time zone Python reckons by the clock on the wall, and the database gives instants in the server's.
+    begun_at = occurred_at.astimezone(UTC)
+    passed = max(0, (now.astimezone(UTC) - begun_at) // schedule.interval)
+    return begun_at + schedule.interval * (passed + 1)

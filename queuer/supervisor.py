@@ -30,6 +30,7 @@ from queuer.worker.heartbeat import Heartbeat
 from queuer.worker.planner import Planner
 from queuer.worker.reporter import Reporter
 from queuer.worker.runner import GRACE, Runner
+from queuer.worker.thread_watch import ThreadWatch
 from queuer.worker.transactions import Transactions
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Supervisor:
         self._rid = place.identity.rid
         self._takes_jobs = takes_jobs
         self._is_stopping = False
+        self._thread_watch = ThreadWatch()
         # Outcomes that can't be written must not pile up without end while the database is away.
         self._most_unwritten = max(1000, 10 * place.identity.max_concurrency)
 
@@ -90,7 +92,7 @@ class Supervisor:
             transactions=Transactions(self._begin, self._begin_async),
         )
         self._claimer = Claimer(
-            claim=self._claim, seconds_until_due=self._seconds_until_due, room=self._room, run=self._runner.run
+            claim=self._claim, seconds_until_due=self._seconds_until_due, room=self._room, run=self._run
         )
         self._heartbeat = Heartbeat(
             self._runner,
@@ -200,6 +202,10 @@ class Supervisor:
 
     # -- What the services are given
 
+    def _run(self, jobs: Sequence[ClaimedJob]) -> None:
+        self._thread_watch.ran(job.task_name for job in jobs)
+        self._runner.run(jobs)
+
     def _claim(self, limit: int) -> Sequence[ClaimedJob]:
         return work.claim(self._place.database, self._rid, self._place.abilities, limit)
 
@@ -216,6 +222,7 @@ class Supervisor:
         return await AsyncJobTransaction.begin(self._place.for_tasks, self._rid, self._planner.plan, session_class)
 
     def _beat(self) -> Beat:
+        self._thread_watch.look()
         return presence.beat(self._place.heart, self._place.identity, WorkerStatus.RUNNING, self._place.abilities)
 
     def _look_and_beat(self) -> Beat:

@@ -10,6 +10,9 @@ from uuid import UUID
 from queuer.options import Options
 from queuer.states import JobStatus, WorkerRequest
 
+#: Attempts at a job, and runs of a series, at most: the tables take no more.
+MOST_ATTEMPTS = MOST_RUNS = 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
@@ -122,11 +125,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt failed. Texts are fit for PostgreSQL."""
+    """Why an attempt failed. Texts are fit for PostgreSQL.
+
+    Args:
+        length: Characters that the message had before it was cut.
+    """
 
     type: str
     message: str
     traceback: str
+    length: int = 0
 
     @property
     def error(self) -> str:
@@ -158,6 +166,7 @@ class Outcome:
         delay: Seconds until the retry, when there is one.
         next_run_at: When the series goes on, if it does.
         series_error: Why it does not, although it should.
+        is_kept: Whether the failure is added to those that the row keeps.
     """
 
     job: ClaimedJob
@@ -168,6 +177,7 @@ class Outcome:
     delay: float = 0.0
     next_run_at: datetime | None = None
     series_error: str | None = None
+    is_kept: bool = True
 
     @property
     def length(self) -> int:

@@ -21,8 +21,9 @@ OLDEST_SERVER = 140_000
 
 # SQLSTATE classes and codes of a server that can't be used now, while the same may work later: connection exceptions,
 # read-only after a failover, invalid authorization, unknown database, rollback by deadlock or serialization,
-# insufficient resources, a lock that was not to be had, operator intervention (shutdown, restart, cancelling).
-_UNAVAILABLE = ("08", "25006", "28", "3D", "40", "53", "55P03", "57")
+# insufficient resources (a full disk, too many connections), a lock that was not to be had, operator intervention
+# (shutdown, restart, cancelling), errors of the system.
+_UNAVAILABLE = ("08", "25006", "28", "3D", "40", "53", "55P03", "57", "58")
 
 
 # Those by which it says that it has done nothing, so that the same may be tried again at once: serialization failure,

@@ -11,7 +11,20 @@ from enum import Enum as PyEnum
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, DateTime, Dialect, Enum, MetaData, Text, TypeDecorator, Uuid, cast, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Enum,
+    MetaData,
+    Text,
+    TypeDecorator,
+    Uuid,
+    case,
+    cast,
+    literal_column,
+    type_coerce,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeEngine
@@ -42,6 +55,26 @@ class Json(TypeDecorator[Any]):
 IS_OURS = "queuer"
 
 
+class Instant(TypeDecorator[datetime]):
+    """timestamptz, which PostgreSQL takes from 4713 BC to 294276, and which reads as the nearest that Python knows."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return type_coerce(within_calendar(column), self)
+
+
+# Days before the ends of Python's calendar, since it is read in the server's time zone.
+_EARLIEST = literal_column("timestamptz '0001-01-03 00:00:00+00'", DateTime(timezone=True))
+_LATEST = literal_column("timestamptz '9999-12-30 00:00:00+00'", DateTime(timezone=True))
+
+
+def within_calendar(instant: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The nearest instant that Python can hold: one that it can't would lose the whole answer."""
+    return case((instant < _EARLIEST, _EARLIEST), (instant > _LATEST, _LATEST), else_=instant)
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -53,7 +86,7 @@ class Base(DeclarativeBase):
         }
     )
     # Any: JSON that other programs wrote may have any shape.
-    type_annotation_map: ClassVar = {datetime: DateTime(timezone=True), UUID: Uuid(), Any: Json()}
+    type_annotation_map: ClassVar = {datetime: Instant(), UUID: Uuid(), Any: Json()}
 
 
 def status_type(kind: type[PyEnum]) -> Enum:

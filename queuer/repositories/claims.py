@@ -31,18 +31,23 @@ from sqlalchemy.orm import Session
 
 from queuer import events
 from queuer.models import IS_QUEUED, IS_RUNNING, IS_SCHEDULED, Job
+from queuer.models.base import within_calendar
 from queuer.repositories.notify import bound, ids_of, naming, waking
 from queuer.states import JobStatus
-from queuer.values import ClaimedJob, HeldJob
+from queuer.values import MOST_ATTEMPTS, ClaimedJob, HeldJob
 
 _IDS = ARRAY(BigInteger)
-_NEXT_INTERVAL = Job.options_json[("schedule", "next_interval")].astext
+_NEXT_INTERVAL = Job.options_json[("schedule", "next_interval")]
 _MINE = and_(
     Job.task_name == any_(bindparam("tasks", type_=ARRAY(Text))),
-    or_(_NEXT_INTERVAL.is_(None), any_(bindparam("functions", type_=ARRAY(Text))) == _NEXT_INTERVAL),
+    or_(
+        # also one that is no name at all: whoever takes it says so
+        func.jsonb_typeof(_NEXT_INTERVAL).is_distinct_from("string"),
+        any_(bindparam("functions", type_=ARRAY(Text))) == _NEXT_INTERVAL.astext,
+    ),
 )
 # What the next run of a series is reckoned from.
-_INSTANTS = array([func.coalesce(Job.occurrence_at, Job.created_at), func.clock_timestamp()])
+_INSTANTS = array([within_calendar(func.coalesce(Job.occurrence_at, Job.created_at)), func.clock_timestamp()])
 # Stable, unlike clock_timestamp(), so the index on scheduled_at can be searched for it.
 _NOW = func.statement_timestamp()
 
@@ -67,7 +72,7 @@ def _claim_statement() -> Any:
         .values(
             status=JobStatus.RUNNING,
             worker_rid=bindparam("worker"),
-            attempts=Job.attempts + 1,
+            attempts=func.least(Job.attempts, MOST_ATTEMPTS - 1) + 1,  # else one row would let every claim fail
             started_at=func.clock_timestamp(),
         )
         .returning(

@@ -19,7 +19,7 @@ from queuer.models import Job, JobArchive
 from queuer.repositories.notify import schema_of
 from queuer.repositories.search import paged_jobs
 from queuer.states import JobStatus
-from queuer.values import NewJob, Page
+from queuer.values import MOST_RUNS, NewJob, Page
 
 _INHERITED = ("task_name", "parameters", "parameters_keyed", "options", "queue", "priority", "parent_rid")
 
@@ -87,7 +87,8 @@ def insert_next_runs(session: Session, next_runs: Mapping[int, datetime]) -> Non
         "scheduled_at": run.c.at,
         "occurrence_at": run.c.at,
     }
-    chosen = select(*values.values()).where(last.id == run.c.id, last.status != JobStatus.CANCELLED.value)
+    goes_on = (last.status != JobStatus.CANCELLED.value, last.schedule_count < MOST_RUNS)
+    chosen = select(*values.values()).where(last.id == run.c.id, *goes_on)
     statement = insert(Job.__table__).from_select(list(values), chosen)  # type: ignore[arg-type]
     session.execute(statement, {"ids": list(next_runs), "instants": list(next_runs.values())})
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnElement,
     Double,
     Integer,
     Interval,
@@ -30,7 +31,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, array
 from sqlalchemy.orm import Session
 
 from queuer import events
@@ -54,6 +55,9 @@ _FIELDS = {
     "series_error": Text,
 }
 
+#: Failures of a job that are kept with their messages and tracebacks; the older ones without.
+KEPT_WHOLE = 100
+
 #: SQLAlchemy keeps the bare names of columns for itself in an UPDATE.
 _PARAMETER = "outcome_"
 
@@ -73,11 +77,21 @@ _SECOND = literal_column("interval '1 second'", Interval)
 # The worker tells how long it took by its monotonic clock; instants are the database's alone.
 _ENDED_AT = Job.started_at + _OUTCOME.c.elapsed * _SECOND
 _IS_CANCELLED = Job.cancel_requested_at.is_not(None)
+
+
+def _shortened(failures: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Without the texts of the one that has become too old for them: PostgreSQL takes no array above 256 MB."""
+    for text in ("traceback", "message"):
+        failures = failures.op("#-")(array([str(-KEPT_WHOLE - 1), text], type_=Text))
+    return failures
+
+
 _FAILURE = func.jsonb_build_object(
     "attempt", Job.attempts, "started_at", Job.started_at, "ended_at", _ENDED_AT, "worker_rid", Job.worker_rid
 ).op("||")(cast(_OUTCOME.c.failure, JSONB))
 _FAILURES = case(
-    (_OUTCOME.c.failure.is_(None), Job.failures), else_=Job.failures.op("||")(func.jsonb_build_array(_FAILURE))
+    (_OUTCOME.c.failure.is_(None), Job.failures),
+    else_=_shortened(Job.failures.op("||")(func.jsonb_build_array(_FAILURE))),
 )
 
 _FAILED_THERE = func.jsonb_build_array(
@@ -187,6 +201,6 @@ def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]
 
 def _failure_json(outcome: Outcome) -> str | None:
     failure = outcome.failure
-    if failure is None or outcome.verdict is Verdict.CANCELLED:  # to be cancelled is no failure
+    if failure is None or not outcome.is_kept or outcome.verdict is Verdict.CANCELLED:  # to be cancelled is no failure
         return None
     return json.dumps({"type": failure.type, "message": failure.message, "traceback": failure.traceback})

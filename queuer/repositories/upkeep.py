@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 
 from queuer import events
 from queuer.models import IS_RUNNING, Job, JobArchive, Worker
+from queuer.models.base import within_calendar
 from queuer.repositories.moving import moved_to_archive
 from queuer.repositories.notify import bound, ids_of, naming, schema_of, waking
 from queuer.repositories.timescale import functions_of
@@ -94,7 +95,7 @@ def _fail_statement() -> Any:
         {
             "status": literal(JobStatus.FAILED.value),
             "error": literal(error),
-            "losses": Job.losses + 1,
+            "losses": func.least(Job.losses, MOST_LOSSES) + 1,
             "series_error": case((Job.options_json[_NEXT_INTERVAL].astext.is_not(None), _NOBODY_TO_ASK)),
         },
     )
@@ -117,7 +118,7 @@ def fail_orphans(session: Session) -> set[int]:
 
 def series_of(session: Session, ids: Collection[int]) -> list[tuple[int, str, int, datetime, datetime]]:
     """Of those ended jobs that have an interval: id, options as JSON, number and planned start of the run, and now."""
-    planned_at = func.coalesce(JobArchive.occurrence_at, JobArchive.created_at)
+    planned_at = within_calendar(func.coalesce(JobArchive.occurrence_at, JobArchive.created_at))
     query = select(
         JobArchive.id,
         cast(JobArchive.options_json, Text),

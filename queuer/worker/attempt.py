@@ -10,11 +10,12 @@ from typing import Any
 
 from queuer.context import CurrentJob
 from queuer.errors import InvalidParameters, JobCancelled, JobInterrupted, JobTimeout, QueuerError
+from queuer.foreign import name_of_type
 from queuer.options import NO_RETRY, OnError, Options
 from queuer.payload import call_arguments, encode, readable
 from queuer.retry import next_retry
 from queuer.tasks import Task
-from queuer.values import AttemptKey, ClaimedJob, Ending, Failure, Outcome, Verdict
+from queuer.values import MOST_ATTEMPTS, AttemptKey, ClaimedJob, Ending, Failure, Outcome, Verdict
 
 #: What an attempt can be interrupted with. An instance is the reason; the task sees its class raised.
 Interrupt = JobTimeout | JobCancelled | JobInterrupted
@@ -27,6 +28,7 @@ AGAIN_AFTER = 1.0
 #: Characters of a message, and of a traceback from its end, that are kept.
 LONGEST_MESSAGE = 10_000
 LONGEST_TRACEBACK = 20_000
+LONGEST_NAME = 200
 
 
 class Attempt:
@@ -38,6 +40,8 @@ class Attempt:
     """
 
     def __init__(self, job: ClaimedJob, task: Task, on_error: OnError | None) -> None:
+        if job.attempt >= MOST_ATTEMPTS:
+            raise ValueError(f"there were {MOST_ATTEMPTS} attempts at the job, and more can't be counted")
         options = Options.from_json(json.loads(job.options))
         arguments = call_arguments(json.loads(job.parameters), json.loads(job.parameters_keyed))
         self.parameters, self.parameters_keyed = arguments
@@ -151,7 +155,7 @@ class Attempt:
 def ending_of(value: Any, error: BaseException | None) -> Ending:
     """What a task came to that returned `value` or raised `error`. Never raises, whatever their classes do."""
     if error is not None:
-        is_final = isinstance(error, QueuerError) and error.is_final
+        is_final = issubclass(type(error), QueuerError) and bool(error.is_final)  # type: ignore[attr-defined]
         return Ending(failure=describe(error, error), is_final=is_final)
     try:
         return Ending(results=encode([value], "results"))
@@ -174,13 +178,26 @@ def cancelled(job: ClaimedJob) -> Outcome:
 
 def describe(reason: BaseException, raised: BaseException | None) -> Failure:
     """`reason` in words, with the traceback of what was raised in the task. Never raises."""
-    message = _text(lambda: str(reason), "message")[:LONGEST_MESSAGE]
-    trace = _text(lambda: "".join(traceback.format_exception(raised)), "traceback") if raised is not None else ""
-    return Failure(type(reason).__name__, readable(message), readable(trace[-LONGEST_TRACEBACK:]))
+    message = _text(lambda: str(reason), "message")
+    trace = _text(lambda: _traceback(raised), "traceback") if raised is not None else ""
+    kind = name_of_type(type(reason))[:LONGEST_NAME]
+    return Failure(kind, readable(_cut(message)), readable(trace[-LONGEST_TRACEBACK:]), length=len(message))
+
+
+def _traceback(raised: BaseException) -> str:
+    # A message that is longer than all that is kept must not displace the lines of code.
+    return "".join(_cut(part, "\n") for part in traceback.format_exception(raised))
+
+
+def _cut(text: str, end: str = "") -> str:
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    mark = f"… ({len(text)} characters)"
+    return text[: LONGEST_MESSAGE - len(mark)] + mark + end
 
 
 def _text(write: Callable[[], str], what: str) -> str:
     try:
-        return write()
+        return str.__str__(write())  # may be of a subclass
     except BaseException as error:  # noqa: BLE001 - a task's exception may do anything when it is asked for words
-        return f"(its {what} can't be read: {type(error).__name__})"
+        return f"(its {what} can't be read: {name_of_type(type(error))})"

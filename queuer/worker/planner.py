@@ -10,7 +10,7 @@ from typing import Any
 from queuer.foreign import shown
 from queuer.occurrences import next_occurrence
 from queuer.options import Options, Schedule
-from queuer.values import Outcome, Verdict
+from queuer.values import MOST_RUNS, Outcome, Verdict
 from queuer.worker.attempt import describe
 
 logger = logging.getLogger(__name__)
@@ -43,9 +43,10 @@ class Planner:
             return outcome
         if schedule is None or (schedule.max_count and job.schedule_count >= schedule.max_count):
             return outcome
-        planned_at, claimed_at = job.instants
-        now = claimed_at + timedelta(seconds=outcome.elapsed)
         try:
+            # The database gives them in the server's time zone, within which Python reckons by the clock on the wall.
+            planned_at, claimed_at = (at.astimezone(UTC) for at in job.instants)
+            now = claimed_at + timedelta(seconds=outcome.elapsed)
             return replace(outcome, next_run_at=self._next(schedule, planned_at, job.schedule_count, now))
         except Exception as error:  # noqa: BLE001 - the run's own outcome stands, whatever the function does
             said = describe(error, None)
@@ -54,6 +55,8 @@ class Planner:
             return replace(outcome, series_error=reason)
 
     def _next(self, schedule: Schedule, planned_at: datetime, count: int, now: datetime) -> datetime | None:
+        if count >= MOST_RUNS:
+            raise SeriesEnded(f"a series has {MOST_RUNS} runs at most")
         try:
             if schedule.next_interval is None:
                 return next_occurrence(schedule, planned_at, count, now)

@@ -112,8 +112,16 @@ class Reporter:
         if outcome.next_run_at is not None:
             refused = replace(refused, series_error=said)
         try:
-            self._finish([refused])
+            self._finish_bare(refused)
         except DatabaseUnavailable:
             raise
         except Exception:  # it must not hold up the others for ever; the heartbeat will find the job unknown
             logger.exception("nor can its failure; job %s is let go", outcome.job.rid)
+
+    def _finish_bare(self, refused: Outcome) -> None:
+        try:
+            self._finish([refused])
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # noqa: BLE001 - perhaps there is no room for another failure in the row
+            self._finish([replace(refused, is_kept=False)])

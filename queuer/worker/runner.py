@@ -9,7 +9,7 @@ from queuer.errors import JobTimeout, TaskNotRegistered
 from queuer.options import OnError
 from queuer.tasks import Task
 from queuer.values import ClaimedJob, Outcome
-from queuer.worker.attempt import NEVER, Attempt, Interrupt, cancelled, refuse
+from queuer.worker.attempt import LONGEST_MESSAGE, NEVER, Attempt, Interrupt, cancelled, refuse
 from queuer.worker.executors import Executor, LoopExecutor, ThreadExecutor
 from queuer.worker.loop import Loop
 from queuer.worker.processes import ProcessExecutor
@@ -135,6 +135,7 @@ class Runner:
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
         try:
             if outcome is not None:
+                _name_cut(outcome)
                 self._report(outcome)
         finally:
             with self._changed:
@@ -178,3 +179,16 @@ class Runner:
     def _interrupt(attempt: Attempt, reason: Interrupt) -> None:
         attempt.look_at = monotonic() + REPEAT_AFTER
         attempt.interrupt(reason)
+
+
+def _name_cut(outcome: Outcome) -> None:
+    failure = outcome.failure
+    if failure is not None and failure.length > LONGEST_MESSAGE:
+        logger.warning(
+            "task %r of job %s raised %s with a message of %d characters, of which %d are kept; make it short",
+            outcome.job.task_name,
+            outcome.job.rid,
+            failure.type,
+            failure.length,
+            LONGEST_MESSAGE,
+        )

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
+from support.contract import eventually
 
 from queuer import BatchJob, JobStatus, Queuer
 
@@ -21,6 +22,20 @@ RECURRING = """'{"schedule": {"max_count": 0, "interval": 60}}'"""
         ("options", """'{"schedule": {"start": "yesterday"}}'"""),
         ("options, schedule_count", f"{RECURRING}, 999999999"),
         ("attempts", "999999999"),
+        ("attempts", "1000000000"),
+        ("options, schedule_count", f"{RECURRING}, 1000000000"),
+        ("losses", "32767"),
+        ("status, losses", "'RUNNING', 32767"),
+        ("status, losses, options, schedule_count", f"'RUNNING', 3, {RECURRING}, 1000000000"),
+        ("options, created_at", f"{RECURRING}, '294276-01-01'"),
+        ("options, created_at", f"{RECURRING}, '4713-01-02 BC'"),
+        ("options, occurrence_at", f"{RECURRING}, '10000-01-01'"),
+        ("options", """'{"schedule": {"max_count": 0, "next_interval": 5}}'"""),
+        ("options", """'{"schedule": {"max_count": 0, "next_interval": {}}}'"""),
+        ("options", """'["schedule"]'"""),
+        ("options", "'null'"),
+        ("failures", "'[null, 5, [], {}]'"),
+        ("priority, queue", "-32768, repeat('x', 100000)"),
     ],
 )
 def test_one_harms_no_other(q: Queuer, engine: Engine, columns: str, values: str) -> None:
@@ -34,7 +49,7 @@ def test_one_harms_no_other(q: Queuer, engine: Engine, columns: str, values: str
             job = q.wait_for_job_finished(rid, timeout_seconds=10)
             assert job is not None
             assert job.status is JobStatus.SUCCEEDED
-    assert len(q.get_jobs_ended()) == 6
+        eventually(lambda: len(q.get_jobs_ended()) == 6)
     assert q.get_jobs("RUNNING") == []
 
 

@@ -5,7 +5,7 @@ Each example is one transaction, which is rolled back. Hypothesis says how to re
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,18 +19,17 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, text
 from support.jobs import FAILURE
+from support.one_transaction import OneTransaction
 from support.queue_model import Ended, ModelJob, QueueModel
 
 from queuer import JobArchive, JobNotFound, MasterSettings, OnError, Options, Schedule, WorkerStatus
 from queuer.operations import enqueue, finish, presence, steer, upkeep, work
 from queuer.operations.presence import Abilities, Identity
+from queuer.repositories import jobs
 from queuer.values import ClaimedJob, NewJob, Outcome, Verdict
 from queuer.worker.planner import Planner
-
-T = TypeVar("T")
 
 HOUR = timedelta(hours=1)
 TASKS = ("a", "b")
@@ -63,20 +62,6 @@ workers = st.sampled_from([0, 0, 0, 1, 2])
 delays = st.sampled_from([0, 1])
 verdicts = st.sampled_from(["SUCCEEDED", "FAILED", "CANCELLED", "RETRY"])
 starts = st.sampled_from([None, -1, 1])
-
-
-class OneTransaction:
-    """What operations take for a database: here, one connection with an open transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def run(self, unit: Callable[[Session], T]) -> T:
-        options: dict[str, Any] = {"expire_on_commit": False, "join_transaction_mode": "create_savepoint"}
-        with Session(self._connection, **options) as session, session.begin():
-            return unit(session)
-
-    run_single = run
 
 
 class Queue(RuleBasedStateMachine):
@@ -123,7 +108,7 @@ class Queue(RuleBasedStateMachine):
         if len(new) == 1:
             self.database.run(enqueue.adding(new[0]))
         else:
-            self.database.run(lambda session: enqueue.jobs.insert_many(session, new))
+            self.database.run(lambda session: jobs.insert_many(session, new))
         self.note_added(new, start)
 
     def note_added(self, new: list[NewJob], start: int | None) -> None:

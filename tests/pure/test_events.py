@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuer import events
-from queuer.events import NAMED_AT_MOST, read_ids, read_rids
+from queuer.events import MOST_IN_RANGE, NAMED_AT_MOST, read_ids, read_rids
 
 KINDS = (events.added, events.updated, events.ended, events.steering)
 
@@ -29,11 +29,37 @@ def test_ids_survive_the_notification(ids: list[int]) -> None:
     assert list(read_ids(",".join(map(str, ids)))) == ids
 
 
+@given(st.text(max_size=50) | st.from_regex(r"\A[-0-9,]{0,50}\Z"))
+def test_whatever_anybody_notifies_it_names_few_things_that_can_be_looked_up(payload: str) -> None:
+    ids = read_ids(payload)
+    assert len(ids) <= MOST_IN_RANGE
+    assert all(0 < id < 2**63 for id in ids[:1000])
+    assert len(read_rids(payload)) <= 2
+
+
 def test_many_ids_are_a_range() -> None:
     assert list(read_ids("5-8")) == [5, 6, 7, 8]
 
 
-@pytest.mark.parametrize("payload", ["", "nonsense", "00000000-0000-4000-8000-000000000000,", "\ud800", "1-", "-"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "",
+        "nonsense",
+        "00000000-0000-4000-8000-000000000000,",
+        "\ud800",
+        "1-",
+        "-",
+        "1-99999999999999999999",
+        "8-5",
+        "9223372036854775808",
+        "-1",
+        "0",
+        "0-1",
+        "1_0",
+        "\u0661",
+    ],
+)
 def test_anything_else_names_nothing(payload: str) -> None:
     assert read_rids(payload) == set()
     assert list(read_ids(payload)) == []

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -44,3 +45,42 @@ def test_the_next_one_is_the_first_point_of_the_grid_in_the_future(interval: tim
     assert (planned - START) % interval == timedelta(0)
     assert planned > now
     assert planned == START + interval or planned - interval <= now
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize("day", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
+@pytest.mark.parametrize("hours", range(6))
+def test_the_grid_ignores_the_change_of_the_clocks(day: datetime, hours: int) -> None:
+    """Whatever the time zone of the instants: the server's, in which the database gives them."""
+    occurred_at, now = day - HOUR, day + hours * HOUR + timedelta(minutes=5)
+    expected = day + (hours + 1) * HOUR
+    schedule = Schedule(interval=HOUR, max_count=0)
+    assert next_occurrence(schedule, occurred_at.astimezone(BERLIN), 1, now.astimezone(BERLIN)) == expected
+    daily = Schedule(interval=24 * HOUR, max_count=0)
+    assert next_occurrence(daily, day.astimezone(BERLIN), 1, day.astimezone(BERLIN)) == day + 24 * HOUR
+
+
+zones = st.timezones()
+instants = st.datetimes(datetime(1900, 1, 1), datetime(2900, 1, 1), timezones=st.just(UTC))
+
+
+@given(instants, zones, st.timedeltas(timedelta(seconds=1), timedelta(days=800)), st.timedeltas(timedelta(0)))
+def test_time_zones_change_nothing(at: datetime, zone: ZoneInfo, interval: timedelta, late: timedelta) -> None:
+    schedule = Schedule(interval=interval, max_count=0)
+    now = at + min(late, timedelta(days=10_000))
+    in_utc = next_occurrence(schedule, at, 1, now)
+    assert in_utc is not None
+    assert next_occurrence(schedule, at.astimezone(zone), 1, now.astimezone(zone)) == in_utc
+
+
+def test_a_year_that_leaps_is_a_day_longer_than_365() -> None:
+    yearly = Schedule(interval=timedelta(days=365), max_count=0)
+    assert next_occurrence(yearly, datetime(2028, 2, 29, tzinfo=UTC), 1, START) == datetime(2029, 2, 28, tzinfo=UTC)
+
+
+def test_what_lies_beyond_the_calendar_is_an_overflow() -> None:
+    century = Schedule(interval=timedelta(days=36_500), max_count=0)
+    with pytest.raises(OverflowError):
+        next_occurrence(century, datetime(9990, 1, 1, tzinfo=UTC), 1, START)

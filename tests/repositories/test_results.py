@@ -1,8 +1,9 @@
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 from support.jobs import FAILURE, FIRST, SECOND, failed, new_job, succeeded, to_retry
 
@@ -104,3 +105,22 @@ def test_an_outcome_that_is_written_twice_counts_once(session: Session) -> None:
     job = jobs.find(session, second.rid)
     assert job is not None
     assert len(job.failures) == 1
+
+
+def test_old_failures_lose_their_texts_and_the_others_keep_them(session: Session) -> None:
+    (taken,) = claim_new(session)
+    old = f"""(SELECT jsonb_agg('{{"type": "E", "message": "m", "traceback": "t"}}'::jsonb)
+        FROM generate_series(1, {results.KEPT_WHOLE}))"""
+    session.execute(text(f"UPDATE job SET failures = {old} WHERE id = {taken.id}"))
+    results.archive(session, FIRST, [failed(taken)])
+    (ended,) = archive.find(session, [taken.rid])
+    assert len(ended.failures) == results.KEPT_WHOLE + 1
+    assert ended.failures[0] == {"type": "E"}
+    assert ended.failures[1] == {"type": "E", "message": "m", "traceback": "t"}
+
+
+def test_a_failure_that_is_not_kept_says_why_all_the_same(session: Session) -> None:
+    (taken,) = claim_new(session)
+    results.archive(session, FIRST, [replace(failed(taken), is_kept=False)])
+    (ended,) = archive.find(session, [taken.rid])
+    assert (ended.failures, ended.error) == ([], "ValueError: no")

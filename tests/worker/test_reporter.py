@@ -101,3 +101,20 @@ def test_one_outcome_that_is_refused_holds_up_no_other(written: Written, start: 
     assert [one.verdict, two.verdict, three.verdict] == [Verdict.SUCCEEDED, Verdict.FAILED, Verdict.SUCCEEDED]
     assert two.failure is not None
     assert two.failure.error == "ValueError: the outcome was refused by the database: jsonb refuses it"
+
+
+def test_a_failure_for_which_its_row_has_no_room_ends_the_job_without_it(
+    written: Written, start: Callable[..., Reporter]
+) -> None:
+    def finish(outcomes: Sequence[Outcome]) -> None:
+        if any(each.is_kept for each in outcomes):
+            raise ValueError("total size of jsonb array elements exceeds the maximum")
+        written.put(outcomes)
+
+    reporter = start(finish)
+    reporter.report(outcome(1))
+    (ended,) = written.get(timeout=5)
+    assert (ended.verdict, ended.is_kept) == (Verdict.FAILED, False)
+    assert ended.failure is not None
+    assert "exceeds the maximum" in ended.failure.error
+    reporter.stop(timeout=0)

@@ -12,6 +12,7 @@ from support.jobs import claimed
 
 from queuer import NoCurrentJob, OnError, current_job
 from queuer.values import Verdict
+from queuer.worker.attempt import LONGEST_MESSAGE
 
 
 @pytest.mark.parametrize("fn", [add, add_async, functools.partial(add, b=1)])
@@ -202,3 +203,38 @@ def test_json_that_python_can_not_read_fails_its_job_alone(bench: Bench, text: s
     bench.runner.run([claimed("add", 1)._replace(parameters=text), claimed("add", 1)])
     assert {bench.outcome().verdict for _ in range(2)} == {Verdict.FAILED, Verdict.SUCCEEDED}
     assert bench.runner.wait_idle(1)
+
+
+def test_a_giant_message_is_cut_and_its_task_named(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ValueError("x" * 1_000_000)
+
+    bench.run(fail)
+    failure = bench.outcome().failure
+    assert failure is not None
+    assert len(failure.message) == LONGEST_MESSAGE
+    assert failure.message.endswith("x… (1000000 characters)")
+    assert "in fail" in failure.traceback, "the message must not displace the lines of code"
+    (said,) = [message for message in caplog.messages if "1000000 characters" in message]
+    assert said.startswith("task 'task' of job ")
+
+
+def test_an_error_whose_class_lies_fails_the_job(bench: Bench) -> None:
+    class Meta(type):
+        __name__ = property(lambda _cls: 1 / 0)  # type: ignore[assignment]
+
+    class Liar(Exception, metaclass=Meta):
+        @property
+        def __class__(self) -> type:
+            raise RuntimeError("no")
+
+        def __str__(self) -> str:
+            raise KeyError
+
+    def fail() -> None:
+        raise Liar
+
+    bench.run(fail)
+    failure = bench.outcome().failure
+    assert failure is not None
+    assert (failure.type, failure.message) == ("Liar", "(its message can't be read: KeyError)")
