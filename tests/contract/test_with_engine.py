@@ -234,5 +234,6 @@ def test_arguments_are_checked_before_anything_is_opened() -> None:
         new_queuer_with_engine("test", 1, engine, schema=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="allowed is one of them"):
         new_static_queuer(DatabaseConfiguration(), engine=engine)
-    with pytest.raises(ValueError, match="schema goes with an engine"):
-        new_static_queuer(schema="queue")
+    for alone in ({"schema": "queue"}, {"listen_url": "postgresql://server"}):
+        with pytest.raises(ValueError, match="schema and listen_url go with an engine"):
+            new_static_queuer(**alone)  # type: ignore[arg-type]
