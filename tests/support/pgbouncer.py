@@ -99,7 +99,7 @@ LEFT_BEHIND = """
 SELECT 'prepared', name FROM pg_prepared_statements UNION ALL
 SELECT 'listens to', pg_listening_channels() UNION ALL
 SELECT 'advisory lock', objid::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() UNION ALL
-SELECT 'set', name FROM pg_settings WHERE source = 'session' AND name ~ 'timeout|keepalives|search_path'
+SELECT 'set', name FROM pg_settings WHERE source = 'session' AND name ~ 'timeout|keepalives|interval|search_path'
 """
 
 
