@@ -38,7 +38,9 @@ class Proxy:
 
     def close(self) -> None:
         self._call(self._server.close)
-        self._do(_cancel_all())
+        self.cut()
+        self.swallow(False)
+        self._do(_all_ended())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -112,11 +114,8 @@ class Proxy:
             writer.write_eof()
 
 
-async def _cancel_all() -> None:
-    connections = asyncio.all_tasks() - {asyncio.current_task()}
-    for connection in connections:
-        connection.cancel()
-    await asyncio.gather(*connections, return_exceptions=True)
+async def _all_ended() -> None:
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
 
 class _Pair:
