@@ -67,6 +67,8 @@ _ORPHANS = (
     select(Job.id).where(IS_RUNNING, ~_OWNER_LIVES).order_by(Job.id).limit(BATCH).with_for_update(skip_locked=True)
 )
 # One that was cancelled is queued, and ends as cancelled.
+# Not above it: a count near the end of its type that another program wrote must not fail the rescue of all the others.
+_ONE_MORE = func.least(Job.losses, MOST_LOSSES) + 1
 _IS_HOPELESS = and_(Job.losses >= MOST_LOSSES, Job.cancel_requested_at.is_(None))
 
 _NEXT_INTERVAL = ("schedule", "next_interval")
@@ -80,7 +82,7 @@ def _requeue_statement() -> Any:
     requeued = (
         update(Job)
         .where(Job.id == any_(func.array(select(orphans.c.id).scalar_subquery())))
-        .values(status=JobStatus.QUEUED, worker_rid=None, started_at=None, losses=Job.losses + 1)
+        .values(status=JobStatus.QUEUED, worker_rid=None, started_at=None, losses=_ONE_MORE)
         .returning(Job.id)
         .cte("requeued")
     )
@@ -95,7 +97,7 @@ def _fail_statement() -> Any:
         {
             "status": literal(JobStatus.FAILED.value),
             "error": literal(error),
-            "losses": func.least(Job.losses, MOST_LOSSES) + 1,
+            "losses": _ONE_MORE,
             "series_error": case((Job.options_json[_NEXT_INTERVAL].astext.is_not(None), _NOBODY_TO_ASK)),
         },
     )

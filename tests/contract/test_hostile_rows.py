@@ -26,6 +26,7 @@ RECURRING = """'{"schedule": {"max_count": 0, "interval": 60}}'"""
         ("options, schedule_count", f"{RECURRING}, 1000000000"),
         ("losses", "32767"),
         ("status, losses", "'RUNNING', 32767"),
+        ("status, losses, cancel_requested_at", "'RUNNING', 32767, now()"),
         ("status, losses, options, schedule_count", f"'RUNNING', 3, {RECURRING}, 1000000000"),
         ("options, created_at", f"{RECURRING}, '294276-01-01'"),
         ("options, created_at", f"{RECURRING}, '4713-01-02 BC'"),

@@ -33,6 +33,9 @@ from queuer.foreign import is_a
 #: A quarter of what the profile wants, for each of the many doors.
 SOME = settings(max_examples=settings.default.max_examples // 4)
 
+# Hypothesis takes the worker's threads, which draw their delays meanwhile, for the strategies.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+
 DOCUMENTED = (QueuerError, TypeError, ValueError)
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)

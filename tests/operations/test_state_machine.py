@@ -188,9 +188,11 @@ class Queue(RuleBasedStateMachine):
 
     @rule(worker=workers, data=st.data())
     def give_back(self, worker: int, data: st.DataObject) -> None:
-        ids = data.draw(st.none() | st.sets(st.sampled_from([job.id for job in self.model.jobs.values()] or [0])))
-        given = work.give_back(self.database, self.rids[worker], ids)
-        assert given == self.model.give_back(self.rids[worker], ids)
+        known = [(job.id, job.attempts) for job in self.model.jobs.values()]
+        known += [(job.id, job.attempt) for _, job, _ in self.held]  # attempts that are over among them
+        attempts = data.draw(st.none() | st.sets(st.sampled_from(known or [(0, 1)])).map(dict))
+        given = work.give_back(self.database, self.rids[worker], attempts)
+        assert given == self.model.give_back(self.rids[worker], attempts)
 
     @rule(worker=workers)
     def worker_is_heard(self, worker: int) -> None:

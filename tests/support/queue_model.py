@@ -4,7 +4,7 @@ Time passes in whole hours, when the test says so; between two of them things ha
 is a pair: the hour, and a number that orders what happened in it.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -133,8 +133,9 @@ class QueueModel:
             ModelJob(uuid4(), job.task, at, at, job.max_count, job.function, job.start, count=count, series=series)
         )
 
-    def give_back(self, worker: UUID, ids: Collection[int] | None) -> set[int]:
-        given = [job for job in self.live("RUNNING") if job.worker == worker and (ids is None or job.id in ids)]
+    def give_back(self, worker: UUID, attempts: Mapping[int, int] | None) -> set[int]:
+        mine = [job for job in self.live("RUNNING") if job.worker == worker]
+        given = [job for job in mine if attempts is None or attempts.get(job.id) == job.attempts]
         for job in given:
             self._queue_again(job)
         return {job.id for job in given}
@@ -154,7 +155,7 @@ class QueueModel:
             if self.workers.get(job.worker, "STOPPED") != "STOPPED":
                 continue
             job.losses += 1
-            if job.losses <= MOST_LOSSES:
+            if job.losses <= MOST_LOSSES or job.is_cancelled:  # one that was cancelled ends so
                 self._queue_again(job)
             else:
                 job.status = "FAILED"
