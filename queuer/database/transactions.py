@@ -50,6 +50,11 @@ class TaskTransaction:
             if driver.info.transaction_status is TransactionStatus.ACTIVE:
                 driver.cancel_safe(timeout=CANCEL_TIMEOUT)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection broke: nothing was or will be committed."""
+        return self._connection.invalidated
+
     def commit_with(self, work: Work[bool]) -> bool:
         """Commits what the task did along with `work`; rolls back both when `work` is false or anything raises.
 
@@ -96,6 +101,10 @@ class AsyncTaskTransaction:
             connection = await database.async_engine().connect()
             await connection.run_sync(_make_atomic)
             return cls(database, connection, session_class)
+
+    @property
+    def is_lost(self) -> bool:
+        return self._connection.invalidated
 
     async def commit_with(self, work: Work[bool]) -> bool:
         with translated(self._config):

@@ -24,6 +24,10 @@ class JobTransaction:
         self.cancel = self._transaction.cancel
         self.abandon = self._transaction.abandon
 
+    @property
+    def is_lost(self) -> bool:
+        return self._transaction.is_lost
+
     def complete(self, outcome: Outcome) -> bool:
         planned = self._plan(outcome)
         return self._transaction.commit_with(lambda session: finish_within(session, self._worker_rid, planned))
@@ -44,6 +48,10 @@ class AsyncJobTransaction:
         cls, database: Database, worker_rid: UUID, plan: Plan, session_class: type[Any]
     ) -> "AsyncJobTransaction":
         return cls(await AsyncTaskTransaction.begin(database, session_class), worker_rid, plan)
+
+    @property
+    def is_lost(self) -> bool:
+        return self._transaction.is_lost
 
     async def complete(self, outcome: Outcome) -> bool:
         planned = self._plan(outcome)

@@ -138,6 +138,11 @@ class Attempt:
             return self._outcome(Verdict.FAILED, failure=ending.failure)
         return self._failed(ending.failure)
 
+    @property
+    def fruitless(self) -> int:
+        """The attempts before this one that were no failures, and came to nothing all the same."""
+        return self.job.attempt - 1 - self.job.failures
+
     def once_more(self) -> Outcome:
         """What becomes of the job when the attempt came to nothing for want of the database: that is no failure."""
         return self._outcome(Verdict.RETRY, delay=AGAIN_AFTER)

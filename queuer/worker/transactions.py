@@ -8,11 +8,18 @@ from queuer.errors import DatabaseUnavailable
 from queuer.values import Outcome, Verdict
 from queuer.worker.attempt import Attempt, ending_of
 
+#: Attempts at a job that may come to nothing, for whatever reason but its own, before a broken connection is a failure.
+MOST_FRUITLESS = 10
+
 
 class Transaction(Protocol):
     """The transaction of one attempt."""
 
     session: Any
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection broke while the task ran."""
 
     def cancel(self) -> None:
         """Ends what the task waits for in the database. From any thread."""
@@ -34,6 +41,9 @@ class AsyncTransaction(Protocol):
     """`Transaction` for a coroutine, whose own cancelling ends what it waits for."""
 
     session: Any
+
+    @property
+    def is_lost(self) -> bool: ...
 
     async def complete(self, outcome: Outcome) -> bool: ...
 
@@ -62,8 +72,9 @@ def in_transaction(
     attempt.join(transaction.session, transaction.cancel)
     outcome = call(attempt)
     if not _has_succeeded(outcome):
+        is_lost = transaction.is_lost
         transaction.abandon(is_broken=attempt.interrupted_by is not None)
-        return outcome
+        return _without_database(attempt, outcome) if is_lost else outcome
     try:
         # Else the outcome is written like any other: it is dropped if the job is not ours, and cancelled if it was.
         return None if transaction.complete(outcome) else outcome
@@ -87,8 +98,9 @@ async def in_async_transaction(
     attempt.join(transaction.session)
     outcome = await call(attempt)
     if not _has_succeeded(outcome):
+        is_lost = transaction.is_lost
         await transaction.abandon(is_broken=attempt.interrupted_by is not None)
-        return outcome
+        return _without_database(attempt, outcome) if is_lost else outcome
     try:
         return None if await transaction.complete(outcome) else outcome
     except DatabaseUnavailable:
@@ -99,3 +111,13 @@ async def in_async_transaction(
 
 def _has_succeeded(outcome: Outcome | None) -> TypeGuard[Outcome]:
     return outcome is not None and outcome.verdict is Verdict.SUCCEEDED
+
+
+def _without_database(attempt: Attempt, outcome: Outcome | None) -> Outcome | None:
+    """What becomes of a job whose connection broke under its task: it runs once more, which is no failure.
+
+    Unless that came about often: then it may be what breaks it.
+    """
+    if outcome is None or attempt.interrupted_by is not None or attempt.fruitless >= MOST_FRUITLESS:
+        return outcome
+    return attempt.once_more()

@@ -96,15 +96,7 @@ class Book:
 
     def _enter(self) -> Order:
         seconds = self.random.choice([0, round(self.random.uniform(0.05, 3), 3)])
-        # A connection that breaks while the task is at work on it fails the attempt.
-        return Order(
-            "enter",
-            self.random.choice(["enter", "enter_async"]),
-            (seconds,),
-            most_failures=10,
-            max_retries=10,
-            writes=1,
-        )
+        return Order("enter", self.random.choice(["enter", "enter_async"]), (seconds,), writes=1)
 
     def _in_process(self) -> Order:
         return Order("process", "in_process", (round(self.random.uniform(0.05, 1), 3),))

@@ -24,6 +24,7 @@ from queuer import (
     Schedule,
     current_job,
 )
+from queuer.worker.transactions import MOST_FRUITLESS
 
 
 @pytest.fixture
@@ -197,7 +198,8 @@ def test_a_timeout_ends_a_statement_and_writes_nothing(q: Queuer, orders: Engine
     assert items(orders) == ["milk"]
 
 
-def test_a_connection_that_breaks_at_the_commit_is_no_failure(q: Queuer, orders: Engine) -> None:
+@pytest.mark.parametrize("when", ["at the commit", "before"])
+def test_a_connection_that_breaks_is_no_failure(q: Queuer, orders: Engine, when: str) -> None:
     attempts: list[int] = []
 
     def cut_off(session: Session) -> None:
@@ -208,12 +210,30 @@ def test_a_connection_that_breaks_at_the_commit_is_no_failure(q: Queuer, orders:
             pid = session.scalar(select(func.pg_backend_pid()))
             with orders.connect() as connection:
                 connection.execute(select(func.pg_terminate_backend(pid, 5000)))  # milliseconds: it waits for the end
+        if when == "before":
+            session.execute(select(1))
 
     q.add_task(cut_off)
     q.start()
     done = ended(q, q.add_job(cut_off))
     assert (done.status, done.failures, attempts) == (JobStatus.SUCCEEDED, [], [1, 2])
     assert items(orders) == ["tea"]
+
+
+def test_a_task_that_breaks_its_connection_again_and_again_fails(q: Queuer, orders: Engine) -> None:
+    def breaks(session: Session) -> None:
+        pid = session.scalar(select(func.pg_backend_pid()))
+        with orders.connect() as connection:
+            connection.execute(select(func.pg_terminate_backend(pid, 5000)))
+        session.execute(select(1))
+
+    q.add_task(breaks)
+    job = q.add_job(breaks)
+    with orders.begin() as connection:
+        connection.execute(update(Job).values(attempts=MOST_FRUITLESS))
+    q.start()
+    failed = ended(q, job)
+    assert (failed.status, len(failed.failures)) == (JobStatus.FAILED, 1)
 
 
 def test_jobs_that_it_adds_in_its_session_are_there_only_if_it_succeeds(q: Queuer, orders: Engine) -> None:
