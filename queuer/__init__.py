@@ -8,12 +8,14 @@ from queuer.context import CurrentJob, current_job
 from queuer.errors import (
     ConfigurationError,
     DatabaseUnavailable,
+    DecryptionError,
     InvalidParameters,
     JobCancelled,
     JobInterrupted,
     JobNotFound,
     JobTimeout,
     NoCurrentJob,
+    NotPermitted,
     ProcessDied,
     QueuerError,
     ReadOnlyModel,
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from queuer.factories import new_queuer, new_queuer_with_db, new_queuer_with_engine, new_static_queuer
     from queuer.models import Job, JobArchive, Master, Worker
     from queuer.operations.enqueue import BatchJob
+    from queuer.operations.rotate import Rotation
     from queuer.queuer import Queuer
+    from queuer.rotation import rotate_encryption
     from queuer.subscriptions import Subscription
 
 __version__ = "0.1.0"
@@ -47,6 +51,7 @@ __all__ = [
     "CurrentJob",
     "DatabaseConfiguration",
     "DatabaseUnavailable",
+    "DecryptionError",
     "InvalidParameters",
     "Job",
     "JobArchive",
@@ -58,6 +63,7 @@ __all__ = [
     "Master",
     "MasterSettings",
     "NoCurrentJob",
+    "NotPermitted",
     "OnError",
     "Options",
     "ProcessDied",
@@ -65,6 +71,7 @@ __all__ = [
     "QueuerError",
     "ReadOnlyModel",
     "RetryBackoff",
+    "Rotation",
     "Schedule",
     "SchemaTooNew",
     "StaticQueuer",
@@ -82,6 +89,7 @@ __all__ = [
     "new_queuer_with_db",
     "new_queuer_with_engine",
     "new_static_queuer",
+    "rotate_encryption",
     "task",
 ]
 
@@ -94,6 +102,7 @@ _IMPORTED_LATER = {
     "JobArchive": "queuer.models",
     "Master": "queuer.models",
     "Queuer": "queuer.queuer",
+    "Rotation": "queuer.operations.rotate",
     "StaticQueuer": "queuer.client",
     "Subscription": "queuer.subscriptions",
     "Worker": "queuer.models",
@@ -101,6 +110,7 @@ _IMPORTED_LATER = {
     "new_queuer_with_db": "queuer.factories",
     "new_queuer_with_engine": "queuer.factories",
     "new_static_queuer": "queuer.factories",
+    "rotate_encryption": "queuer.rotation",
 }
 
 if not TYPE_CHECKING:  # type checkers would take every name for one of ours

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
+from queuer.cipher import NO_KEYS, Cipher
 from queuer.options import OnError
 from queuer.tasks import TaskRegistry
 from queuer.values import NewJob
@@ -21,6 +22,7 @@ class Origin:
     Args:
         on_error: For jobs that bring none of their own.
         functions: Its next-interval functions.
+        cipher: Of its jobs.
         for_tasks: The database from which tasks get their sessions; None = the queuer runs no jobs.
     """
 
@@ -28,6 +30,7 @@ class Origin:
     on_error: OnError | None = None
     functions: TaskRegistry | None = None
     for_tasks: Any = None
+    cipher: Cipher = NO_KEYS
 
 
 class Watcher(Protocol):

@@ -55,6 +55,7 @@ class StaticQueuer(Producer):
             if not in_child_process():  # there the worker has seen to it
                 with closing(source.heart("queuer migration")) as own:
                     migrate.upgrade(own.engine, source.config)
+                source.cipher.derive_keys()
         except BaseException:
             self._database.close()
             raise
@@ -112,6 +113,10 @@ class StaticQueuer(Producer):
 
     def _read_result(self, job: JobArchive) -> JobArchive:
         return inspect.read_result(self._registry, job)
+
+    def unseal(self, job: Job | JobArchive) -> None:
+        """Decrypts, in place, a job that a session of your own has loaded. That session will write nothing back."""
+        job.unseal(self._database.cipher)
 
     def get_worker(self, rid: UUID | str) -> Worker:
         """The worker with this rid. Raises `WorkerNotFound`."""

@@ -86,9 +86,10 @@ class DatabaseConfiguration:
 
     @property
     def url(self) -> URL:
-        """The SQLAlchemy URL, for psycopg 3."""
+        """The SQLAlchemy URL, for psycopg 3. Without `sslpassword`, which goes into `connect_args`."""
         # In the query, unlike in the host part, libpq takes directories and lists as well as names.
         query = {"host": self.host, "port": str(self.port), "sslmode": self.sslmode, **WRITABLE, **self.parameters}
+        query.pop("sslpassword", None)  # a URL shows its query to whoever prints it
         return URL.create(
             "postgresql+psycopg",
             username=self.username,

@@ -16,6 +16,10 @@ class DatabaseUnavailable(QueuerError, ConnectionError):
     """PostgreSQL can't be reached, or does not let us in."""
 
 
+class NotPermitted(QueuerError, PermissionError):
+    """The database user lacks a privilege that this takes."""
+
+
 class SchemaTooNew(QueuerError):
     """The database was migrated by a newer version of queuer than this one."""
 
@@ -44,6 +48,12 @@ class TaskNotImportable(QueuerError, ImportError):
 
 class TaskAlreadyRegistered(QueuerError, ValueError):
     """Another task has this name already."""
+
+
+class DecryptionError(QueuerError):
+    """An encrypted value whose key is missing here, or does not open it: it was damaged or moved."""
+
+    is_final = True
 
 
 class InvalidParameters(QueuerError, TypeError):

@@ -1,14 +1,15 @@
 """How people make a queuer: by the environment, by a configuration, or on an application's engine."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from queuer.cipher import Key, keys_from_env, read_keys
 from queuer.client import StaticQueuer
 from queuer.config import PREFIX, DatabaseConfiguration
 from queuer.database import embedded
 from queuer.database.application_engines import source_of
 from queuer.database.sources import Source
-from queuer.errors import ConfigurationError
 from queuer.foreign import is_a, plain_number, shown
 from queuer.options import OnError, check_name
 from queuer.queuer import Queuer
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Environment variable of the `listen_url` of queuers on an application's engine.
 LISTEN_URL_VARIABLE = f"{PREFIX}LISTEN_URL"
-#: Environment variable of the key; see `new_queuer`.
-KEY_VARIABLE = "QUEUER_ENCRYPTION_KEY"
 
 
 def new_queuer(name: str, max_concurrency: int, *options: OnError) -> Queuer:
@@ -39,7 +38,8 @@ def new_queuer(name: str, max_concurrency: int, *options: OnError) -> Queuer:
         DatabaseUnavailable: The server can't be reached.
         SchemaTooNew: A newer queuer migrated the database.
     """
-    return new_queuer_with_db(name, max_concurrency, os.environ.get(KEY_VARIABLE, ""), None, *options)
+    _check(name, max_concurrency, options)
+    return Queuer(name, max_concurrency, _configured(None, keys_from_env()), *options)
 
 
 def new_queuer_with_db(
@@ -52,10 +52,12 @@ def new_queuer_with_db(
     """Like `new_queuer`, on the database that is given; None = that of the environment.
 
     Args:
-        encryption_key: Must be empty: this version can't encrypt, and says so rather than store plain text.
+        encryption_key: One key or several, separated by commas: 32 bytes in base64, or a passphrase. Jobs are encrypted
+            with the first, and decrypted with any. Empty = no encryption.
     """
-    _check(name, max_concurrency, options, encryption_key)
-    return Queuer(name, max_concurrency, _configured(db_config), *options)
+    _check(name, max_concurrency, options)
+    keys = read_keys(encryption_key, "encryption_key")
+    return Queuer(name, max_concurrency, _configured(db_config, keys), *options)
 
 
 def new_queuer_with_engine(
@@ -77,6 +79,7 @@ def new_queuer_with_engine(
     own by the engine's URL. So it does, for everything, when the engine is on another driver (asyncpg, psycopg2).
 
     Args:
+        encryption_key: As for `new_queuer_with_db`.
         schema: Of the queue's tables. None = where the engine's `schema_translate_map` puts tables without a schema,
             else `public`. The map also applies to the name that is given here.
         listen_url: When the engine goes through a pooler such as PgBouncer: a URL of the server itself, for
@@ -87,13 +90,15 @@ def new_queuer_with_engine(
         ConfigurationError: An engine of another database than PostgreSQL.
         ValueError, DatabaseUnavailable, SchemaTooNew: As for `new_queuer`.
     """
-    _check(name, max_concurrency, options, encryption_key)
-    return Queuer(name, max_concurrency, source_of(engine, schema, _listen_url(listen_url)), *options)
+    _check(name, max_concurrency, options)
+    keys = read_keys(encryption_key, "encryption_key")
+    return Queuer(name, max_concurrency, source_of(engine, schema, _listen_url(listen_url), keys), *options)
 
 
 def new_static_queuer(
     db_config: DatabaseConfiguration | None = None,
     *,
+    encryption_key: str | None = None,
     engine: "Engine | AsyncEngine | None" = None,
     schema: str | None = None,
     listen_url: str | None = None,
@@ -102,38 +107,46 @@ def new_static_queuer(
 
     Args:
         db_config: None = that of the environment.
+        encryption_key: As for `new_queuer_with_db`; None = that of the environment.
         engine, schema, listen_url: Instead: an application's engine, as for `new_queuer_with_engine`.
 
     Raises like `new_queuer`.
     """
+    return StaticQueuer(source_for(db_config, encryption_key, engine, schema, listen_url))
+
+
+def source_for(
+    config: DatabaseConfiguration | None,
+    encryption_key: str | None,
+    engine: "Engine | AsyncEngine | None",
+    schema: str | None,
+    listen_url: str | None,
+) -> Source:
+    """Where connections come from, by the arguments of `new_static_queuer`."""
+    keys = keys_from_env() if encryption_key is None else read_keys(encryption_key, "encryption_key")
     if engine is None:
         if schema is not None or listen_url is not None:
             raise ValueError("schema and listen_url go with an engine; put them into the DatabaseConfiguration")
-        return StaticQueuer(_configured(db_config))
-    if db_config is not None:
+        return _configured(config, keys)
+    if config is not None:
         raise ValueError("both a db_config and an engine are given; allowed is one of them")
-    return StaticQueuer(source_of(engine, schema, _listen_url(listen_url)))
+    return source_of(engine, schema, _listen_url(listen_url), keys)
 
 
 def _listen_url(given: str | None) -> str | None:
     return os.environ.get(LISTEN_URL_VARIABLE) if given is None else given
 
 
-def _check(name: object, max_concurrency: object, options: tuple[object, ...], encryption_key: str) -> None:
+def _check(name: object, max_concurrency: object, options: tuple[object, ...]) -> None:
     check_name("name", name)
     slots = plain_number(max_concurrency)
     if not isinstance(slots, int) or not 1 <= slots < 2**31:
         raise ValueError(f"max_concurrency is {shown(max_concurrency)}; allowed is a whole number, 1 or more")
     if len(options) > 1 or not all(is_a(option, OnError) for option in options):
         raise ValueError(f"options are {shown(options)}; allowed is one OnError, or none")
-    if encryption_key:
-        raise ConfigurationError(
-            f"an encryption key is given, but this version of queuer can't encrypt yet; leave encryption_key empty and"
-            f" {KEY_VARIABLE} unset, or keep secrets out of parameters"
-        )
 
 
-def _configured(config: DatabaseConfiguration | None) -> Source:
+def _configured(config: DatabaseConfiguration | None, keys: Sequence[Key]) -> Source:
     if config is not None and not is_a(config, DatabaseConfiguration):
         raise TypeError(f"db_config is {shown(config)}; allowed is a DatabaseConfiguration or None")
-    return Source(config or embedded.configured())
+    return Source(config or embedded.configured(), keys)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+from queuer.envelope import is_sealed
 from queuer.foreign import is_a, plain_number, plain_text, shown
 from queuer.states import RetryBackoff
 
@@ -220,6 +221,8 @@ class Options:
             fields["on_error"] = OnError.from_json(fields["on_error"])
         if fields.get("schedule") is not None:
             fields["schedule"] = Schedule.from_json(fields["schedule"])
+        if is_sealed(fields.get("metadata")):  # the rest is of use without it
+            fields["metadata"] = None
         return cls(**fields)
 
 

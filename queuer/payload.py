@@ -223,6 +223,11 @@ def readable(text: str) -> str:
     return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
 
 
+def one_line(text: str) -> str:
+    """`text` with line breaks and other control characters written as escapes: for logs, where it can forge no line."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 def call_arguments(parameters: object, parameters_keyed: object) -> tuple[list[Any], Mapping[str, Any]]:
     """The arguments of a call as they came from the table, where any program may have written them.
 

@@ -32,7 +32,7 @@ class Producer:
         self._registry = TaskRegistry(declared)
         self._database = database
         self._callers = CallersTransactions(database)
-        origins[database] = Origin(self._registry)
+        origins[database] = Origin(self._registry, cipher=database.cipher)
 
     # -- Tasks
 
@@ -101,7 +101,7 @@ class Producer:
             DatabaseUnavailable: The server can't be reached. When a connection breaks, the job is added once more under
                 the same rid: there is never a second one.
         """
-        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None, self._database.cipher)
         return enqueue.add(self._database, job)
 
     @overload
@@ -125,7 +125,7 @@ class Producer:
         self, options: Options | None, task: Any, /, *parameters: Any, **parameters_keyed: Any
     ) -> Job:
         """Adds a job with error handling, a schedule or metadata of its own. Raises like `add_job`."""
-        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options, self._database.cipher)
         return enqueue.add(self._database, job)
 
     def add_jobs(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
@@ -165,7 +165,7 @@ class Producer:
     async def add_job_async(self, task: str, /, *parameters: Any, **parameters_keyed: Any) -> Job: ...
     async def add_job_async(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
         """`add_job` for a coroutine."""
-        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None, self._database.cipher)
         return await enqueue.add_async(self._database, job)
 
     @overload
@@ -189,7 +189,7 @@ class Producer:
         self, options: Options | None, task: Any, /, *parameters: Any, **parameters_keyed: Any
     ) -> Job:
         """`add_job_with_options` for a coroutine."""
-        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options, self._database.cipher)
         return await enqueue.add_async(self._database, job)
 
     async def add_jobs_async(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:

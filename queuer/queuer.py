@@ -51,7 +51,9 @@ class Queuer(StaticQueuer):
             functions=TaskRegistry(what="next-interval function", adding="add_next_interval_func"),
             asked=self._asked,
         )
-        origins[self._database] = Origin(self._registry, on_error, self._place.functions, self._place.for_tasks)
+        origins[self._database] = Origin(
+            self._registry, on_error, self._place.functions, self._place.for_tasks, self._database.cipher
+        )
         self._supervisor: Supervisor | None = None
         self._one_at_a_time = threading.Lock()  # start and stop
         self._stopper: int | None = None  # the thread that stops it
@@ -154,7 +156,7 @@ class Queuer(StaticQueuer):
             self._supervisor = supervisor
             # A process that ends without stop() gives its jobs back all the same.
             atexit.register(self._stop_at_exit)
-        logger.info("queuer %s runs, at most %d jobs at once", name, self._place.identity.max_concurrency)
+        logger.info("queuer %r runs, at most %d jobs at once", name, self._place.identity.max_concurrency)
 
     def stop(self, timeout: float = 30.0, cancel_jobs: bool = False) -> None:  # noqa: FBT001, FBT002 - the contract's
         """Takes no more jobs, lets the running ones end, and closes all threads and connections.
@@ -193,7 +195,7 @@ class Queuer(StaticQueuer):
             finally:
                 self._supervisor = None
                 self._status = WorkerStatus.STOPPED
-            logger.info("queuer %s has stopped", self._place.identity.name)
+            logger.info("queuer %r has stopped", self._place.identity.name)
         self._close()
 
     def run(self, master_settings: MasterSettings | None = None) -> None:
@@ -226,7 +228,7 @@ class Queuer(StaticQueuer):
 
     def _asked(self, request: WorkerRequest) -> None:
         """Somebody asked this worker to stop. In a thread of its own, since it is the heartbeat's that hears of it."""
-        logger.info("queuer %s was asked to %s", self._place.identity.name, request.value)
+        logger.info("queuer %r was asked to %s", self._place.identity.name, request.value)
         if request is WorkerRequest.STOP:
             self._hurry()  # should it be stopping gracefully
         if (supervisor := self._supervisor) is not None and supervisor.state == "stopping":

@@ -47,7 +47,7 @@ class SessionJobs:
     def add_job(self, task: str, /, *parameters: Any, **parameters_keyed: Any) -> Job: ...
     def add_job(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
         """As `Queuer.add_job`. What it returns is detached from the session."""
-        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None, self._callers.cipher)
         return self._callers.run(self._given, enqueue.adding(job))
 
     @overload
@@ -71,7 +71,7 @@ class SessionJobs:
         self, options: Options | None, task: Any, /, *parameters: Any, **parameters_keyed: Any
     ) -> Job:
         """As `Queuer.add_job_with_options`."""
-        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options, self._callers.cipher)
         return self._callers.run(self._given, enqueue.adding(job))
 
     def add_jobs(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
@@ -79,7 +79,8 @@ class SessionJobs:
 
         In a savepoint: when one of them is refused, none is added, and the transaction goes on.
         """
-        return self._callers.run(self._given, enqueue.adding_batch_in_savepoint(self._registry, batch_jobs))
+        work = enqueue.adding_batch_in_savepoint(self._registry, batch_jobs, self._callers.cipher)
+        return self._callers.run(self._given, work)
 
 
 class AsyncSessionJobs:
@@ -100,7 +101,7 @@ class AsyncSessionJobs:
     async def add_job(self, task: str, /, *parameters: Any, **parameters_keyed: Any) -> Job: ...
     async def add_job(self, task: Any, /, *parameters: Any, **parameters_keyed: Any) -> Job:
         """As `SessionJobs.add_job`."""
-        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None)
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, None, self._callers.cipher)
         return await self._callers.run_async(self._given, enqueue.adding(job))
 
     @overload
@@ -124,9 +125,10 @@ class AsyncSessionJobs:
         self, options: Options | None, task: Any, /, *parameters: Any, **parameters_keyed: Any
     ) -> Job:
         """As `SessionJobs.add_job_with_options`."""
-        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options)
+        job = enqueue.prepare(self._registry, task, parameters, parameters_keyed, options, self._callers.cipher)
         return await self._callers.run_async(self._given, enqueue.adding(job))
 
     async def add_jobs(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
         """As `SessionJobs.add_jobs`."""
-        return await self._callers.run_async(self._given, enqueue.adding_batch_in_savepoint(self._registry, batch_jobs))
+        work = enqueue.adding_batch_in_savepoint(self._registry, batch_jobs, self._callers.cipher)
+        return await self._callers.run_async(self._given, work)

@@ -21,12 +21,14 @@ from queuer.operations.finish import finish
 from queuer.operations.presence import Abilities, Identity
 from queuer.operations.transactions import AsyncJobTransaction, JobTransaction
 from queuer.options import MasterSettings
+from queuer.sealing import opened_claim, sealed_outcome
 from queuer.states import WorkerRequest, WorkerStatus
 from queuer.tasks import TaskRegistry
 from queuer.values import Beat, ClaimedJob, HeldJob, Outcome
 from queuer.worker.attempt import ending_of
 from queuer.worker.claimer import Claimer
 from queuer.worker.heartbeat import Heartbeat
+from queuer.worker.missing_keys import MissingKeys
 from queuer.worker.planner import Planner
 from queuer.worker.reporter import Reporter
 from queuer.worker.runner import GRACE, Runner
@@ -61,7 +63,7 @@ class Workplace:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(self.tasks.names(), self.functions.names())
+        return Abilities(self.tasks.names(), self.functions.names(), self.database.cipher.key_ids)
 
 
 class Supervisor:
@@ -90,7 +92,9 @@ class Supervisor:
             report=lambda outcome: self._reporter.report(self._planner.plan(outcome)),
             freed=self._wake,
             transactions=Transactions(self._begin, self._begin_async),
+            unseal=lambda job: opened_claim(place.database.cipher, job),
         )
+        self._missing_keys = MissingKeys(lambda: work.missing_key(place.database, place.abilities))
         self._claimer = Claimer(
             claim=self._claim, seconds_until_due=self._seconds_until_due, room=self._room, run=self._run
         )
@@ -210,16 +214,20 @@ class Supervisor:
         return work.claim(self._place.database, self._rid, self._place.abilities, limit)
 
     def _seconds_until_due(self) -> float | None:
+        self._missing_keys.look()  # now that the worker has got all that it could
         return work.seconds_until_due(self._place.database, self._place.abilities)
 
     def _finish(self, outcomes: Sequence[Outcome]) -> None:
         finish(self._place.database, self._rid, outcomes)
 
     def _begin(self, session_class: type[Any]) -> JobTransaction:
-        return JobTransaction(self._place.for_tasks, self._rid, self._planner.plan, session_class)
+        return JobTransaction(self._place.for_tasks, self._rid, self._as_written, session_class)
 
     async def _begin_async(self, session_class: type[Any]) -> AsyncJobTransaction:
-        return await AsyncJobTransaction.begin(self._place.for_tasks, self._rid, self._planner.plan, session_class)
+        return await AsyncJobTransaction.begin(self._place.for_tasks, self._rid, self._as_written, session_class)
+
+    def _as_written(self, outcome: Outcome) -> Outcome:
+        return sealed_outcome(self._place.database.cipher, self._planner.plan(outcome))
 
     def _beat(self) -> Beat:
         self._thread_watch.look()

@@ -16,14 +16,26 @@ MOST_ATTEMPTS = MOST_RUNS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job that was checked and is ready to be inserted. The rid is picked by who adds it."""
+    """A job that was checked and is ready to be inserted. The rid is picked by who adds it.
+
+    Args:
+        key_id: Of the key by which it is encrypted: then the parameters are texts, and so is the metadata, which
+            `sealed_metadata` holds in place of the options.
+    """
 
     rid: UUID
     task_name: str
-    parameters: Sequence[Any] = ()
-    parameters_keyed: dict[str, Any] | None = None
+    parameters: Sequence[Any] | str = ()
+    parameters_keyed: dict[str, Any] | str | None = None
     options: Options = field(default_factory=Options)
     parent_rid: UUID | None = None
+    sealed_metadata: str | None = None
+    key_id: str | None = None
+
+    @property
+    def options_json(self) -> dict[str, Any]:
+        written = self.options.to_json()
+        return written if self.sealed_metadata is None else written | {"metadata": self.sealed_metadata}
 
     @property
     def status(self) -> JobStatus:
@@ -60,6 +72,9 @@ class ClaimedJob(NamedTuple):
     schedule_count: int = 1
     #: Of a job with a schedule: the planned start of this run, and when it was claimed.
     instants: Sequence[datetime] | None = None
+    series_rid: UUID | None = None
+    #: Of the key by which its parameters and metadata are encrypted.
+    key_id: str | None = None
 
     @property
     def key(self) -> AttemptKey:
@@ -139,6 +154,34 @@ class Failure:
     @property
     def error(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
+
+    def words(self) -> dict[str, str]:
+        """What a task may have put its secrets into."""
+        return {"message": self.message, "traceback": self.traceback}
+
+    def to_json(self) -> dict[str, str]:
+        """What an entry of the job's `failures` gets of it."""
+        return {"type": self.type, **self.words()}
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFailure(Failure):
+    """A failure that is encrypted but for its type; message and traceback are empty.
+
+    Args:
+        sealed_error: What `error` was.
+        sealed: What `words` were.
+    """
+
+    sealed_error: str = ""
+    sealed: str = ""
+
+    @property
+    def error(self) -> str:
+        return self.sealed_error
+
+    def to_json(self) -> dict[str, str]:
+        return {"type": self.type, "sealed": self.sealed}
 
 
 @dataclass(frozen=True, slots=True)

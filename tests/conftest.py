@@ -27,9 +27,11 @@ settings.load_profile("usual")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--timescale", action="store_true", help="run on a TimescaleDB container, its own tests included")
+    parser.addoption("--role", choices=["worker"], help="run as a role of docs/security.md, which owns nothing")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "owner: needs more of a role than --role has; runs as the owner of the tables")
     if not config.getoption("--timescale"):
         collect_ignore.append("timescale")
 
@@ -48,7 +50,7 @@ def databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
     is_timescale = request.config.getoption("--timescale")
     server = timescale_server() if is_timescale else given_server() or embedded_server()
     with server as admin:
-        yield Databases(admin)
+        yield Databases(admin, request.config.getoption("--role"))
 
 
 @pytest.fixture
@@ -59,10 +61,10 @@ def empty_config(databases: Databases) -> Iterator[DatabaseConfiguration]:
 
 
 @pytest.fixture
-def config(databases: Databases) -> Iterator[DatabaseConfiguration]:
+def config(databases: Databases, request: pytest.FixtureRequest) -> Iterator[DatabaseConfiguration]:
     """A migrated database for one test."""
     with databases.migrated() as config:
-        yield config
+        yield databases.as_owner(config) if request.node.get_closest_marker("owner") else config
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +83,24 @@ def session(module_engine: Engine) -> Iterator[Session]:
 
 
 @pytest.fixture
-def engine(config: DatabaseConfiguration) -> Iterator[Engine]:
+def owner_config(config: DatabaseConfiguration, databases: Databases) -> DatabaseConfiguration:
+    """`config` for what only the owner of the tables may do."""
+    return databases.as_owner(config)
+
+
+@pytest.fixture
+def engine(owner_config: DatabaseConfiguration) -> Iterator[Engine]:
     """An engine on a database of the test's own, for what has to be committed."""
-    engine = engines.create(config, application_name="tests")
+    engine = engines.create(owner_config, application_name="tests")
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def database(engine: Engine, config: DatabaseConfiguration) -> Database:
-    return Database(engine, config)
+def database(config: DatabaseConfiguration) -> Iterator[Database]:
+    engine = engines.create(config, application_name="tests")
+    yield Database(engine, config)
+    engine.dispose()
 
 
 MakeQueuer = Callable[..., Queuer]
@@ -101,8 +111,8 @@ def make_queuer(config: DatabaseConfiguration) -> Iterator[MakeQueuer]:
     """Makes queuers on the test's database, and stops them when it ends."""
     made: list[Queuer] = []
 
-    def make(*options: OnError, max_concurrency: int = 4, on: DatabaseConfiguration = config) -> Queuer:
-        made.append(new_queuer_with_db("test", max_concurrency, "", on, *options))
+    def make(*options: OnError, max_concurrency: int = 4, on: DatabaseConfiguration = config, key: str = "") -> Queuer:
+        made.append(new_queuer_with_db("test", max_concurrency, key, on, *options))
         return made[-1]
 
     yield make

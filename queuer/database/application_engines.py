@@ -1,6 +1,7 @@
 """Takes an application's engine, whatever its driver, and tells how to reach the same database."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import pq
@@ -8,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from queuer.cipher import Key
 from queuer.config import DatabaseConfiguration
 from queuer.database.engines import first_line
 from queuer.database.sources import AsyncEngineSource, EngineSource, Source
@@ -20,7 +22,7 @@ _FIELDS = {"host": "host", "port": "port", "dbname": "database", "user": "userna
 _FIELDS |= {"sslmode": "sslmode"}
 
 
-def source_of(engine: object, schema: str | None, listen_url: str | None) -> Source:
+def source_of(engine: object, schema: str | None, listen_url: str | None, keys: Sequence[Key] = ()) -> Source:
     """Where a queuer's connections come from when it joins an application.
 
     A psycopg 3 engine is used itself: an `Engine` by threads, an `AsyncEngine` by coroutines. For what is left the
@@ -31,6 +33,7 @@ def source_of(engine: object, schema: str | None, listen_url: str | None) -> Sou
         schema: Of the queue's tables. None = where the engine's `schema_translate_map` puts tables without one, else
             `public`. The map also applies to the name that is given.
         listen_url: As of `DatabaseConfiguration`.
+        keys: Of the encryption.
 
     Raises:
         TypeError: Not an engine.
@@ -48,9 +51,9 @@ def source_of(engine: object, schema: str | None, listen_url: str | None) -> Sou
     translated: str = translate.get(schema, schema) or "public"
     if isinstance(engine, AsyncEngine):
         config = _configuration(_parameters_in_url(sync), translated, listen_url)
-        return AsyncEngineSource(engine, config) if sync.dialect.driver == "psycopg" else Source(config)
+        return AsyncEngineSource(engine, config, keys) if sync.dialect.driver == "psycopg" else Source(config, keys)
     config = _configuration(_parameters_in_use(engine), translated, listen_url)
-    return EngineSource(engine, config) if engine.dialect.driver == "psycopg" else Source(config)
+    return EngineSource(engine, config, keys) if engine.dialect.driver == "psycopg" else Source(config, keys)
 
 
 def _parameters_in_use(engine: Engine) -> dict[str, Any]:
@@ -68,8 +71,9 @@ def _parameters_in_use(engine: Engine) -> dict[str, Any]:
                 case _:
                     return _parameters_in_url(engine)
     except DBAPIError as error:
+        shown = engine.url.difference_update_query(["password", "sslpassword"])
         raise DatabaseUnavailable(
-            f"can't use PostgreSQL at {engine.url.render_as_string()}: {first_line(error)}; check that the server runs,"
+            f"can't use PostgreSQL at {shown.render_as_string()}: {first_line(error)}; check that the server runs,"
             " and the engine's URL"
         ) from error
 

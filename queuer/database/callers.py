@@ -46,6 +46,7 @@ class CallersTransactions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.cipher = database.cipher
         #: Of engines that lead to the queuer's own tables.
         self._known_pools: WeakSet[Any] = WeakSet([database.engine.pool])
         self._seen: WeakKeyDictionary[Any, _Seen] = WeakKeyDictionary()  # by transaction

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
+from queuer.cipher import NO_KEYS, Cipher
 from queuer.config import DatabaseConfiguration
 from queuer.database.async_engines import AsyncEngines
 from queuer.database.engines import translated, was_rolled_back
@@ -39,6 +40,7 @@ class Database:
     Args:
         engine: For threads.
         async_engines: For coroutines: an engine for each event loop, or an application's own. None = they use a thread.
+        cipher: Decrypts what is loaded.
         is_ours: Whether `engine` is closed with this.
         limits_idleness: Whether the server ends transactions of `run` that are left idle for long.
     """
@@ -49,10 +51,14 @@ class Database:
         config: DatabaseConfiguration,
         async_engines: AsyncEngines | AsyncEngine | None = None,
         *,
+        cipher: Cipher = NO_KEYS,
         is_ours: bool = True,
         limits_idleness: bool = False,
     ) -> None:
         self.config = config
+        self.cipher = cipher
+        #: Whether its user may add jobs, but not read them. Found out by trying.
+        self.is_write_only = False
         self.engine = engine
         self._async_engines = async_engines
         self._is_ours = is_ours

@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from queuer.config import DatabaseConfiguration
 from queuer.database import pooling
 from queuer.database.liveness import LIVENESS, SERVER_SIDE, Connection
-from queuer.errors import ConfigurationError, DatabaseUnavailable
+from queuer.errors import ConfigurationError, DatabaseUnavailable, NotPermitted
 
 OLDEST_SERVER = 140_000
 
@@ -29,6 +29,8 @@ _UNAVAILABLE = ("08", "25006", "28", "3D", "40", "53", "55P03", "57", "58")
 # Those by which it says that it has done nothing, so that the same may be tried again at once: serialization failure,
 # deadlock, and read-only, for which `_failed` drops the connection.
 _ROLLED_BACK = ("40001", "40P01", "25006")
+
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def create(
@@ -127,10 +129,16 @@ def execution_options(config: DatabaseConfiguration) -> dict[str, Any]:
 
 @contextmanager
 def translated(config: DatabaseConfiguration) -> Iterator[None]:
-    """Turns the errors of a server that can't be used now into `DatabaseUnavailable`; others pass."""
+    """Turns the errors of a server that can't be used now into `DatabaseUnavailable`, and those of a user who lacks a
+    privilege into `NotPermitted`; others pass."""
     try:
         yield
     except DBAPIError as error:
+        if sqlstate_of(error) == _INSUFFICIENT_PRIVILEGE:
+            raise NotPermitted(
+                f"user {config.username!r} may not do this: {first_line(error)}; grant it what its role takes, as"
+                " docs/security.md lists it"
+            ) from error
         if not _is_unavailable(error):
             raise
         raise unavailable(config, error.orig or error) from error

@@ -1,12 +1,15 @@
 """The table of jobs that are queued, scheduled or running, and the columns it shares with the archive."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, Text, func, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, Text, event, func, text
+from sqlalchemy.orm import Mapped, QueryContext, mapped_column
+from sqlalchemy.orm.attributes import set_committed_value
 
+from queuer import sealing
+from queuer.cipher import Cipher
 from queuer.models.base import Base, status_type, told
 from queuer.options import Options
 from queuer.states import JobStatus
@@ -59,6 +62,31 @@ class JobRecord(Base):
     scheduled_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
 
+    #: Of the key by which the parameters and the metadata are encrypted: a worker without it leaves the job alone.
+    key_id: Mapped[str | None] = mapped_column(Text)
+
+    #: Whether `unseal` had to leave something closed.
+    _is_left_sealed: ClassVar[bool] = False
+
+    @property
+    def sealed(self) -> bool:
+        """Whether a field is encrypted with a key that was not at hand, or is damaged. It reads as None then."""
+        return self._is_left_sealed or sealing.is_any_sealed(self._record())
+
+    def unseal(self, cipher: Cipher) -> None:
+        """Decrypts the fields in place, without a change that a session would write; see `queuer.sealing`."""
+        record = self._record()
+        if not sealing.is_any_sealed(record):
+            return
+        opener = sealing.Opener(cipher, record)
+        for name, value in opener.opened().items():
+            set_committed_value(self, "options_json" if name == "options" else name, value)
+        self.__dict__["_is_left_sealed"] = bool(opener.troubles)
+
+    def _record(self) -> dict[str, Any]:
+        names = (name for name in sealing.READ if hasattr(type(self), name))
+        return {"options": self.options_json, **{name: getattr(self, name) for name in names}}
+
     @property
     def options(self) -> Options:
         """What was asked for the job. Options that another program wrote and that make no sense read as none."""
@@ -66,6 +94,13 @@ class JobRecord(Base):
             return Options.from_json(self.options_json)
         except (ValueError, TypeError, OverflowError):
             return Options()
+
+
+@event.listens_for(JobRecord, "load", propagate=True)
+def _unseal(job: JobRecord, context: QueryContext) -> None:
+    database: Any = context.session.info.get("database")  # our own sessions have it; others load what is there
+    if database is not None:
+        job.unseal(database.cipher)
 
 
 class Job(JobRecord):

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, SmallInteger, text
+from sqlalchemy import CheckConstraint, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from queuer.models.base import Base, told
@@ -37,6 +37,9 @@ class Master(Base):
     worker_stale_after: Mapped[float] = mapped_column(server_default=text("120"))
     #: Seconds after which the row of a stopped worker is deleted.
     worker_delete_after: Mapped[float] = mapped_column(server_default=text("86400"))
+
+    #: Of the keys that are derived from passphrases. Not secret, but a passphrase is of no use without it.
+    salt: Mapped[UUID] = mapped_column(server_default=func.gen_random_uuid())
 
     def __repr__(self) -> str:
         return told(self, "worker_rid", "heartbeat_at")

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from queuer import additions
+from queuer.cipher import Cipher
 from queuer.context import current_rid
 from queuer.database.database import Database, Work
-from queuer.errors import DatabaseUnavailable
+from queuer.errors import DatabaseUnavailable, NotPermitted
 from queuer.foreign import is_a, shown
 from queuer.models import Job
 from queuer.options import Options
 from queuer.payload import checked, json_value
 from queuer.repositories import archive, jobs
+from queuer.sealing import sealed_new
 from queuer.tasks import TaskRegistry
 from queuer.values import NewJob
 
@@ -43,8 +45,9 @@ def prepare(
     parameters: Sequence[Any],
     parameters_keyed: Mapping[str, Any],
     options: Options | None,
+    cipher: Cipher,
 ) -> NewJob:
-    """A job that is fit to be inserted.
+    """A job that is fit to be inserted, encrypted if there is a key.
 
     Raises:
         TaskNotRegistered: The task is a callable that is not registered.
@@ -62,15 +65,23 @@ def prepare(
         known.arguments.read(written, written_keyed)  # as the worker will: what it can't read is refused here
     if options is not None and options.metadata is not None:
         options = replace(options, metadata=checked(options.metadata, "metadata"))
-    return NewJob(uuid4(), name, written, written_keyed, options or Options(), current_rid())
+    return sealed_new(cipher, NewJob(uuid4(), name, written, written_keyed, options or Options(), current_rid()))
 
 
 def add(database: Database, job: NewJob) -> Job:
-    """Adds one job. When a connection breaks over it, tries again under the same rid."""
+    """Adds one job. When a connection breaks over it, tries again under the same rid.
+
+    Who may add jobs but not read them gets the job without what the database adds, and is tried once.
+    """
     try:
-        added = database.run_single(adding(job))
+        added = database.run_single(adding_unseen(job) if database.is_write_only else adding(job))
     except DatabaseUnavailable:  # perhaps it was added, and the answer is what was lost
+        if database.is_write_only:
+            raise
         added = database.run(adding_again(job))
+    except NotPermitted:
+        added = database.run_single(adding_unseen(job))
+        database.is_write_only = True
     additions.tell_settled([job.rid])
     return added
 
@@ -78,9 +89,14 @@ def add(database: Database, job: NewJob) -> Job:
 async def add_async(database: Database, job: NewJob) -> Job:
     """`add` for a coroutine."""
     try:
-        added = await database.run_single_async(adding(job))
+        added = await database.run_single_async(adding_unseen(job) if database.is_write_only else adding(job))
     except DatabaseUnavailable:
+        if database.is_write_only:
+            raise
         added = await database.run_async(adding_again(job))
+    except NotPermitted:
+        added = await database.run_single_async(adding_unseen(job))
+        database.is_write_only = True
     await additions.tell_settled_async([job.rid])
     return added
 
@@ -90,6 +106,17 @@ def adding(job: NewJob) -> Work[Job]:
 
     def work(session: "Session") -> Job:
         inserted = jobs.insert_one(session, job)
+        additions.tell_inserted(session, [job])
+        return inserted
+
+    return work
+
+
+def adding_unseen(job: NewJob) -> Work[Job]:
+    """The work of adding one job for who may not read it."""
+
+    def work(session: "Session") -> Job:
+        inserted = jobs.insert_unseen(session, job)
         additions.tell_inserted(session, [job])
         return inserted
 
@@ -118,42 +145,42 @@ def adding_again(job: NewJob) -> Work[Job]:
 
 def add_batch(database: Database, registry: TaskRegistry, batch: Iterable[BatchJob]) -> list[UUID]:
     """Adds many jobs: all of them, or none when one is refused."""
-    rids = database.run_single(adding_batch(registry, batch), tries=1)
+    rids = database.run_single(adding_batch(registry, batch, database.cipher), tries=1)
     additions.tell_settled(rids)
     return rids
 
 
 async def add_batch_async(database: Database, registry: TaskRegistry, batch: Iterable[BatchJob]) -> list[UUID]:
     """`add_batch` for a coroutine."""
-    rids = await database.run_single_async(adding_batch(registry, batch), tries=1)
+    rids = await database.run_single_async(adding_batch(registry, batch, database.cipher), tries=1)
     await additions.tell_settled_async(rids)
     return rids
 
 
-def adding_batch(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Work[list[UUID]]:
+def adding_batch(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher) -> Work[list[UUID]]:
     """The work of adding many jobs by COPY: all of them, or none when one is refused."""
 
     def work(session: "Session") -> list[UUID]:
         notes: list[NewJob] = []
-        rids = jobs.insert_many(session, additions.noted(_prepared(registry, batch), notes))
+        rids = jobs.insert_many(session, additions.noted(_prepared(registry, batch, cipher), notes))
         additions.tell_inserted(session, notes)
         return rids
 
     return work
 
 
-def adding_batch_in_savepoint(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Work[list[UUID]]:
+def adding_batch_in_savepoint(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher) -> Work[list[UUID]]:
     """`adding_batch` in a transaction that goes on when a job is refused: the batch may be a generator, so that may
     happen when others have been sent."""
 
     def work(session: "Session") -> list[UUID]:
         with session.begin_nested():
-            return adding_batch(registry, batch)(session)
+            return adding_batch(registry, batch, cipher)(session)
 
     return work
 
 
-def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Iterator[NewJob]:
+def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher) -> Iterator[NewJob]:
     for number, item in enumerate(batch):
         if not is_a(item, BatchJob):
             raise TypeError(f"item {number} of the batch is {shown(item)}; allowed is a BatchJob")
@@ -162,7 +189,7 @@ def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob]) -> Iterator[New
                 f"item {number} of the batch has no list of parameters, or no dict of keyed ones: {shown(item)}"
             )
         try:
-            yield prepare(registry, item.task, item.parameters, item.parameters_keyed, item.options)
+            yield prepare(registry, item.task, item.parameters, item.parameters_keyed, item.options, cipher)
         except Exception as error:
             error.add_note(f"in item {number} of the batch; none of its jobs was added")
             raise

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from queuer.database.database import Database, Work
 from queuer.repositories import jobs, results
+from queuer.sealing import sealed_outcome
 from queuer.values import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
 
     An outcome of a job that is no longer this worker's is dropped and logged.
     """
+    outcomes = [sealed_outcome(database.cipher, outcome) for outcome in outcomes]
     work, is_single = _writing(worker_rid, outcomes)
     written = database.run_single(work) if is_single else database.run(work)
     if missing := [outcome for outcome in outcomes if outcome.job.id not in written]:

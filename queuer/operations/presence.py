@@ -32,6 +32,8 @@ class Abilities:
 
     tasks: Sequence[str]
     next_interval_funcs: Sequence[str]
+    #: Of the keys that it can decrypt with.
+    key_ids: Sequence[str] = ()
 
 
 def beat(database: Database, worker: Identity, status: WorkerStatus, can: Abilities) -> Beat:

@@ -6,9 +6,10 @@ from uuid import UUID, uuid4
 from queuer import additions
 from queuer.context import current_rid
 from queuer.database.database import Database
-from queuer.errors import JobNotFound, WorkerNotFound
+from queuer.errors import DecryptionError, JobNotFound, WorkerNotFound
 from queuer.models import Job, JobArchive
 from queuer.repositories import archive, jobs, steering
+from queuer.sealing import sealed_new
 from queuer.states import WorkerRequest
 from queuer.values import NewJob, Page
 
@@ -47,14 +48,24 @@ def _cancel_if_there(database: Database, rid: UUID) -> Job | JobArchive | None:
 
 
 def readd(database: Database, rid: UUID) -> Job:
-    """Adds a job like one that has ended: same task, parameters and options. Raises `JobNotFound`."""
+    """Adds a job like one that has ended: same task, parameters and options.
+
+    Raises:
+        JobNotFound: It is not in the archive.
+        DecryptionError: It is encrypted, and can't be read here.
+    """
 
     def work(session: "Session") -> Job:
         found = archive.find(session, [rid])
         if not found:
             raise JobNotFound(f"there is no ended job {rid}; only what is in the archive can be added again")
         ended = found[0]
+        if ended.sealed:
+            raise DecryptionError(
+                f"job {rid} can't be added again: it is encrypted with a key that is missing, or damaged"
+            )
         again = NewJob(uuid4(), ended.task_name, ended.parameters, ended.parameters_keyed, ended.options, current_rid())
+        again = sealed_new(database.cipher, again)
         inserted = jobs.insert_one(session, again)
         additions.tell_inserted(session, [again])
         return inserted

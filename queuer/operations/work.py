@@ -12,13 +12,22 @@ from queuer.values import ClaimedJob
 def claim(database: Database, worker_rid: UUID, can: Abilities, limit: int) -> list[ClaimedJob]:
     """Takes up to `limit` due jobs, in one round trip."""
     return database.run_single(
-        lambda session: claims.claim(session, worker_rid, can.tasks, limit, can.next_interval_funcs)
+        lambda session: claims.claim(session, worker_rid, can.tasks, limit, can.next_interval_funcs, can.key_ids)
     )
 
 
 def seconds_until_due(database: Database, can: Abilities) -> float | None:
     """When the next scheduled job will be due; None = there is none."""
-    return database.run_single(lambda session: claims.seconds_until_due(session, can.tasks, can.next_interval_funcs))
+    return database.run_single(
+        lambda session: claims.seconds_until_due(session, can.tasks, can.next_interval_funcs, can.key_ids)
+    )
+
+
+def missing_key(database: Database, can: Abilities) -> str | None:
+    """The id of the key of a due job that the worker can't take for want of it; None = there is none."""
+    return database.run_single(
+        lambda session: claims.missing_key(session, can.tasks, can.next_interval_funcs, can.key_ids)
+    )
 
 
 def give_back(database: Database, worker_rid: UUID, attempts: Mapping[int, int] | None = None) -> set[int]:

@@ -38,7 +38,7 @@ from queuer.values import MOST_ATTEMPTS, ClaimedJob, HeldJob
 
 _IDS = ARRAY(BigInteger)
 _NEXT_INTERVAL = Job.options_json[("schedule", "next_interval")]
-_MINE = and_(
+_CAN_RUN = and_(
     Job.task_name == any_(bindparam("tasks", type_=ARRAY(Text))),
     or_(
         # also one that is no name at all: whoever takes it says so
@@ -46,6 +46,8 @@ _MINE = and_(
         any_(bindparam("functions", type_=ARRAY(Text))) == _NEXT_INTERVAL.astext,
     ),
 )
+_CAN_READ = or_(Job.key_id.is_(None), any_(bindparam("keys", type_=ARRAY(Text))) == Job.key_id)
+_MINE = and_(_CAN_RUN, _CAN_READ)
 # What the next run of a series is reckoned from.
 _INSTANTS = array([within_calendar(func.coalesce(Job.occurrence_at, Job.created_at)), func.clock_timestamp()])
 # Stable, unlike clock_timestamp(), so the index on scheduled_at can be searched for it.
@@ -88,6 +90,8 @@ def _claim_statement() -> Any:
             Job.cancel_requested_at.is_not(None).label("is_cancelled"),
             Job.schedule_count,
             case((Job.options_json.has_key("schedule"), _INSTANTS)).label("instants"),
+            Job.series_rid,
+            Job.key_id,
         )
         .cte("taken")
     )
@@ -98,28 +102,45 @@ _CLAIM = _claim_statement()
 
 
 def claim(
-    session: Session, worker_rid: UUID, tasks: Sequence[str], limit: int, functions: Sequence[str] = ()
+    session: Session,
+    worker_rid: UUID,
+    tasks: Sequence[str],
+    limit: int,
+    functions: Sequence[str] = (),
+    keys: Sequence[str] = (),
 ) -> list[ClaimedJob]:
     """Takes up to `limit` due jobs of these tasks for a worker: scheduled ones that are due first, then the oldest.
 
-    Only those that need no next-interval function, or one of `functions`.
+    Only those that need no next-interval function, or one of `functions`, and that are not encrypted, or by a key with
+    one of the ids `keys`.
 
     What another worker is just claiming is passed over, never waited for.
     """
-    mine = {"tasks": list(tasks), "functions": list(functions)}
+    mine = {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
     parameters = {"worker": worker_rid, "limit": limit, **mine, **bound(session, updated=events.updated)}
     taken = (ClaimedJob(*row[:-1]) for row in session.execute(_CLAIM, parameters))
     return sorted(taken, key=attrgetter("id"))  # RETURNING promises no order
 
 
-def seconds_until_due(session: Session, tasks: Sequence[str], functions: Sequence[str] = ()) -> float | None:
+def seconds_until_due(
+    session: Session, tasks: Sequence[str], functions: Sequence[str] = (), keys: Sequence[str] = ()
+) -> float | None:
     """When the next scheduled job of these tasks is due, in seconds by the database's clock; None = there is none.
 
     Not above zero when one is due already.
     """
     until = cast(extract("epoch", Job.scheduled_at - func.clock_timestamp()), Double)
     query = select(until).where(IS_SCHEDULED, _MINE).order_by(Job.scheduled_at).limit(1)
-    return session.scalar(query, {"tasks": list(tasks), "functions": list(functions)})
+    return session.scalar(query, {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)})
+
+
+def missing_key(
+    session: Session, tasks: Sequence[str], functions: Sequence[str] = (), keys: Sequence[str] = ()
+) -> str | None:
+    """The id of a key that is not among `keys`, by which a job is encrypted that could be claimed else."""
+    is_due = or_(IS_QUEUED, and_(IS_SCHEDULED, Job.scheduled_at <= _NOW))
+    query = select(Job.key_id).where(is_due, _CAN_RUN, ~_CAN_READ).limit(1)
+    return session.scalar(query, {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)})
 
 
 _HELD = (

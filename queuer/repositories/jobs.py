@@ -21,11 +21,12 @@ from queuer.repositories.search import paged_jobs
 from queuer.states import JobStatus
 from queuer.values import MOST_RUNS, NewJob, Page
 
-_INHERITED = ("task_name", "parameters", "parameters_keyed", "options", "queue", "priority", "parent_rid")
+_INHERITED = ("task_name", "parameters", "parameters_keyed", "options", "queue", "priority", "parent_rid", "key_id")
 
 _COPIED: tuple[str, ...] = ("rid", "status", "task_name", "parameters", "parameters_keyed", "options")
-_COPIED += ("parent_rid", "series_rid", "scheduled_at", "occurrence_at")
-_COPIED_TYPES = ("uuid", "text", "text", "jsonb", "jsonb", "jsonb", "uuid", "uuid", "timestamptz", "timestamptz")
+_COPIED += ("parent_rid", "series_rid", "scheduled_at", "occurrence_at", "key_id")
+_COPIED_TYPES: tuple[str, ...] = ("uuid", "text", "text", "jsonb", "jsonb", "jsonb")
+_COPIED_TYPES += ("uuid", "uuid", "timestamptz", "timestamptz", "text")
 
 #: Rows of one INSERT, for drivers without COPY.
 _INSERTED_AT_ONCE = 1000
@@ -47,18 +48,28 @@ def insert_unless_there(session: Session, job: NewJob) -> Job | None:
     return inserted
 
 
+def insert_unseen(session: Session, job: NewJob) -> Job:
+    """Like `insert_one`, for a user who may insert jobs but read none: what the database adds is None, also the id."""
+    values = _values(job)
+    session.execute(insert(Job).values(**values).inline())  # else it would return the id
+    inserted = Job(**values)
+    inserted.unseal(session.info["database"].cipher)
+    return inserted
+
+
 def _values(job: NewJob) -> dict[str, Any]:
     return {
         "rid": job.rid,
         "status": job.status,
         "task_name": job.task_name,
-        "parameters": list(job.parameters),
+        "parameters": job.parameters,
         "parameters_keyed": job.parameters_keyed or {},
-        "options_json": job.options.to_json(),
+        "options_json": job.options_json,
         "parent_rid": job.parent_rid,
         "series_rid": job.series_rid,
         "scheduled_at": job.scheduled_at,
         "occurrence_at": job.scheduled_at,
+        "key_id": job.key_id,
     }
 
 
@@ -139,9 +150,9 @@ async def _copy_in_async(driver: AsyncConnection[Any], statement: sql.Composed, 
 
 
 def _row(job: NewJob) -> tuple[Any, ...]:
-    json = (Jsonb(list(job.parameters)), Jsonb(job.parameters_keyed or {}), Jsonb(job.options.to_json()))
+    json = (Jsonb(job.parameters), Jsonb(job.parameters_keyed or {}), Jsonb(job.options_json))
     instants = (job.scheduled_at, job.scheduled_at)  # the second is occurrence_at
-    return (job.rid, job.status.value, job.task_name, *json, job.parent_rid, job.series_rid, *instants)
+    return (job.rid, job.status.value, job.task_name, *json, job.parent_rid, job.series_rid, *instants, job.key_id)
 
 
 def get(session: Session, rid: UUID) -> Job:

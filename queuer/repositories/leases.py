@@ -65,3 +65,9 @@ def current(session: Session) -> Master:
 def settings_of(office: Master) -> MasterSettings:
     """The settings in force."""
     return MasterSettings(**{field.name: getattr(office, field.name) for field in fields(MasterSettings)})
+
+
+def salt(session: Session) -> bytes | None:
+    """The salt of the keys that are derived from passphrases; None = somebody has deleted the row."""
+    found = session.scalar(select(Master.salt))
+    return found and found.bytes

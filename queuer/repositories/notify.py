@@ -21,7 +21,7 @@ def schema_of(session: Session) -> str | None:
 
 def waking(changed: CTE) -> ColumnElement[Any]:
     """Tells the bound channel `added`, once, if the CTE changed any row. To be selected."""
-    return select(func.pg_notify(bindparam("added"), "")).select_from(changed).limit(1).scalar_subquery()
+    return select(func.pg_catalog.pg_notify(bindparam("added"), "")).select_from(changed).limit(1).scalar_subquery()
 
 
 def naming(changed: CTE, column: ColumnElement[Any], channel: str) -> ColumnElement[Any]:
@@ -34,7 +34,7 @@ def naming(changed: CTE, column: ColumnElement[Any], channel: str) -> ColumnElem
     numbered = select(cast(column, Text).label("name"), number.label("chunk")).select_from(changed).subquery()
     chunks = select(func.string_agg(numbered.c.name, ",").label("names")).group_by(numbered.c.chunk).subquery()
     unheard = func.pg_try_advisory_xact_lock(bindparam(f"{channel}_key"))
-    told = select(func.count(func.pg_notify(bindparam(channel), chunks.c.names))).where(~unheard)
+    told = select(func.count(func.pg_catalog.pg_notify(bindparam(channel), chunks.c.names))).where(~unheard)
     return told.scalar_subquery()
 
 
@@ -55,4 +55,4 @@ def bound(session: Session, **channels: Callable[[str], Channel]) -> dict[str, A
 
 def tell(session: Session, of: Callable[[str], Channel], payload: str) -> None:
     """Notifies a channel when the transaction commits."""
-    session.execute(select(func.pg_notify(of(schema_of(session) or "public").name, payload)))
+    session.execute(select(func.pg_catalog.pg_notify(of(schema_of(session) or "public").name, payload)))

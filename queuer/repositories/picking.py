@@ -43,6 +43,8 @@ def take(session: Session, worker_rid: UUID, rid: UUID, *, before_due: bool = Fa
             Job.cancel_requested_at.is_not(None).label("is_cancelled"),
             Job.schedule_count,
             case((Job.options_json.has_key("schedule"), _INSTANTS)).label("instants"),
+            Job.series_rid,
+            Job.key_id,
         )
         .execution_options(synchronize_session=False)
     )

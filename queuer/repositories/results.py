@@ -81,7 +81,7 @@ _IS_CANCELLED = Job.cancel_requested_at.is_not(None)
 
 def _shortened(failures: ColumnElement[Any]) -> ColumnElement[Any]:
     """Without the texts of the one that has become too old for them: PostgreSQL takes no array above 256 MB."""
-    for text in ("traceback", "message"):
+    for text in ("traceback", "message", "sealed"):
         failures = failures.op("#-")(array([str(-KEPT_WHOLE - 1), text], type_=Text))
     return failures
 
@@ -203,4 +203,4 @@ def _failure_json(outcome: Outcome) -> str | None:
     failure = outcome.failure
     if failure is None or not outcome.is_kept or outcome.verdict is Verdict.CANCELLED:  # to be cancelled is no failure
         return None
-    return json.dumps({"type": failure.type, "message": failure.message, "traceback": failure.traceback})
+    return json.dumps(failure.to_json())

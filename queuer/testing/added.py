@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
 
 from queuer import additions
 from queuer.additions import origins
 from queuer.options import Options
+from queuer.sealing import opened_new
 from queuer.tasks import TaskRegistry
 from queuer.testing.calls import bound, expected, names_of, shown
 from queuer.testing.commits import Commits
@@ -34,7 +35,7 @@ class AddedJob(Entry):
         self.rid: UUID = job.rid
         self.task_name: str = job.task_name
         self.parameters: Sequence[Any] = list(job.parameters)
-        self.parameters_keyed: Mapping[str, Any] = dict(job.parameters_keyed or {})
+        self.parameters_keyed: Mapping[str, Any] = cast("dict[str, Any]", job.parameters_keyed or {})
         self.options: Options = job.options
         self.parent_rid: UUID | None = job.parent_rid
         self.given = given
@@ -158,9 +159,9 @@ class AddedJobs:
     # -- What queuers tell
 
     def inserted(self, session: "Session", jobs: Sequence[NewJob]) -> None:
-        tasks = origins[session.info["database"]].tasks
+        origin = origins[session.info["database"]]
         given = session.info.get("given")
-        noted = [AddedJob(job, tasks, given) for job in jobs]
+        noted = [AddedJob(opened_new(origin.cipher, job), origin.tasks, given) for job in jobs]
         self._noted += noted
         self._journal.note(session.connection(), noted)
         if given is not None:

@@ -10,6 +10,7 @@ from queuer.database.engines import sqlstate_of
 from queuer.errors import QueuerError
 from queuer.operations.finish import write
 from queuer.repositories import archive, picking, results
+from queuer.sealing import opened_claim, sealed_outcome
 from queuer.tasks import Task
 from queuer.testing.calling import call, on_async_connections
 from queuer.testing.places import Place
@@ -78,7 +79,7 @@ def _attempt(place: Place, able: "Origin", task: Task, job: ClaimedJob) -> tuple
     if job.is_cancelled:
         return _finish(place, able, cancelled(job)), None
     try:
-        attempt = Attempt(job, task, able.on_error)
+        attempt = Attempt(opened_claim(able.cipher, job), task, able.on_error)
     except Exception as error:  # noqa: BLE001 - a row that makes no sense fails alone
         return _finish(place, able, refuse(job, error)), error
     return _attempt_in_session(place, able, attempt) if task.session else _attempt_alone(place, able, attempt)
@@ -161,7 +162,7 @@ def _write(session: "Session", able: "Origin", outcome: Outcome) -> Outcome:
         return found and found.fn
 
     planned = Planner(find).plan(outcome)
-    written = write(session, WORKER_RID, [planned])
+    written = write(session, WORKER_RID, [sealed_outcome(able.cipher, planned)])
     if outcome.job.id not in written:
         raise QueuerError(f"the end of job {outcome.job.rid} can't be written: it is no longer there")
     return planned
@@ -171,6 +172,7 @@ def _ended(place: Place, task: Task, rid: UUID) -> "JobArchive":
     with place.session() as session:
         (ended,) = archive.find(session, [rid])
         session.expunge(ended)
+    ended.unseal(place.origin.cipher)
     if task.result is not None:
         ended.read_result(task.result.read)
     return ended

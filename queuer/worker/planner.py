@@ -10,6 +10,7 @@ from typing import Any
 from queuer.foreign import shown
 from queuer.occurrences import next_occurrence
 from queuer.options import Options, Schedule
+from queuer.payload import one_line
 from queuer.values import MOST_RUNS, Outcome, Verdict
 from queuer.worker.attempt import describe
 
@@ -51,7 +52,8 @@ class Planner:
         except Exception as error:  # noqa: BLE001 - the run's own outcome stands, whatever the function does
             said = describe(error, None)
             reason = said.message if isinstance(error, SeriesEnded) else said.error
-            logger.error("the series of job %s, task %r, ends: %s", job.rid, job.task_name, reason)  # noqa: TRY400
+            shown = one_line(reason)
+            logger.error("the series of job %s, task %r, ends: %s", job.rid, job.task_name, shown)  # noqa: TRY400
             return replace(outcome, series_error=reason)
 
     def _next(self, schedule: Schedule, planned_at: datetime, count: int, now: datetime) -> datetime | None:

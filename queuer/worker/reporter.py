@@ -8,6 +8,7 @@ from threading import Event
 from time import monotonic
 
 from queuer.errors import DatabaseUnavailable
+from queuer.payload import one_line
 from queuer.retry import reconnect_delay
 from queuer.values import AttemptKey, Failure, Outcome, Verdict
 from queuer.worker.attempt import describe
@@ -104,8 +105,11 @@ class Reporter:
 
     def _write_refusal(self, outcome: Outcome, error: Exception) -> None:
         """The job has ended, but the database does not take how: say that instead, and plan nothing more."""
-        logger.error("the outcome of job %s can't be written; it fails instead", outcome.job.rid, exc_info=error)
         first_line = describe(error, None).message.partition("\n")[0][:1000]
+        # Not the traceback: further lines of the database's may quote what the job carries.
+        logger.error(
+            "the outcome of job %s can't be written; it fails instead: %s", outcome.job.rid, one_line(first_line)
+        )
         said = f"the outcome was refused by the database: {first_line}"
         failure = Failure(type(error).__name__, said, "")
         refused = Outcome(outcome.job, Verdict.FAILED, 0.0, failure=failure)

@@ -36,6 +36,7 @@ class Runner:
         report: Takes each outcome, in the thread that made it.
         freed: Told whenever a slot has become free.
         transactions: For attempts whose task wants a session.
+        unseal: Decrypts a job, or raises.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Runner:
         report: Callable[[Outcome], None],
         freed: Callable[[], None],
         transactions: Transactions,
+        unseal: Callable[[ClaimedJob], ClaimedJob] = lambda job: job,
     ) -> None:
         self._max_concurrency = max_concurrency
         self._on_error = on_error
         self._find = find
         self._report = report
         self._freed = freed
+        self._unseal = unseal
         self._running: set[Attempt] = set()
         self._is_hurried = False
         self._changed = threading.Condition()
@@ -116,7 +119,7 @@ class Runner:
             self._report(cancelled(job))
             return None
         try:
-            return Attempt(job, self._task(job.task_name), self._on_error)
+            return Attempt(self._unseal(job), self._task(job.task_name), self._on_error)
         except Exception as error:  # noqa: BLE001 - a row that makes no sense fails alone
             self._report(refuse(job, error))
             return None

@@ -154,6 +154,7 @@ CREATE TRIGGER break_once AFTER INSERT ON job FOR EACH STATEMENT EXECUTE FUNCTIO
 """
 
 
+@pytest.mark.owner
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_connection_that_breaks_while_a_job_is_added_costs_no_job_and_makes_no_second(
     q: Queuer, engine: Engine, kind: str

@@ -13,6 +13,8 @@ from support.contract import ended
 
 from queuer import BatchJob, DatabaseConfiguration, InvalidParameters, Job, Options, Queuer
 
+pytestmark = pytest.mark.owner  # the application has tables of its own
+
 
 @pytest.fixture(params=DRIVERS)
 def application(request: pytest.FixtureRequest, config: DatabaseConfiguration) -> Iterator[Engine]:

@@ -15,6 +15,8 @@ from support.applications import DRIVERS, Base, Order, async_engine_of, engine_o
 from queuer import BatchJob, DatabaseConfiguration, Queuer, QueuerError
 from queuer.database import engines, migrate
 
+pytestmark = pytest.mark.owner  # the application has tables of its own
+
 
 @pytest.fixture(params=DRIVERS)
 def application(request: pytest.FixtureRequest, config: DatabaseConfiguration) -> Iterator[Engine]:

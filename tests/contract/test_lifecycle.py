@@ -306,6 +306,7 @@ def test_a_task_may_stop_another_queuer(make_queuer: Any) -> None:
     assert q.get_worker(other.get_current_worker_rid()).status is WorkerStatus.STOPPED
 
 
+@pytest.mark.owner
 @pytest.mark.parametrize("apart", ["schema", "database"])
 def test_two_queuers_apart_do_not_get_each_others_events(
     config: DatabaseConfiguration, databases: Databases, apart: str

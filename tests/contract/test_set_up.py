@@ -13,6 +13,7 @@ from queuer import (
     WorkerStatus,
     new_queuer,
     new_queuer_with_db,
+    new_static_queuer,
 )
 
 
@@ -72,12 +73,15 @@ def test_a_worker_row_is_inserted_and_follows_the_queuers_life(engine: Engine, c
     assert row().status is WorkerStatus.STOPPED
 
 
-def test_a_key_is_refused_rather_than_ignored(config: DatabaseConfiguration, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="can't encrypt yet"):
-        new_queuer_with_db("test", 1, "secret", config)
-    monkeypatch.setenv("QUEUER_ENCRYPTION_KEY", "secret")
-    with pytest.raises(ConfigurationError, match="QUEUER_ENCRYPTION_KEY unset"):
+def test_a_key_that_is_none_is_refused_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = DatabaseConfiguration(host="127.0.0.1", port=1)
+    with pytest.raises(ConfigurationError, match="key 2 of the 2 in encryption_key is blank"):
+        new_queuer_with_db("test", 1, "secret,", nowhere)
+    monkeypatch.setenv("QUEUER_ENCRYPTION_KEY", " ")
+    with pytest.raises(ConfigurationError, match="QUEUER_ENCRYPTION_KEY is blank"):
         new_queuer("test", 1)
+    with pytest.raises(ConfigurationError, match="QUEUER_ENCRYPTION_KEY is blank"):
+        new_static_queuer(nowhere)
 
 
 def test_every_public_name_is_there_and_documented() -> None:

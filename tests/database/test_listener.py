@@ -106,6 +106,7 @@ def test_nobody_is_told_when_nobody_listens(engine: Engine, listener: Listener, 
     assert updated.get(timeout=5) == str(taken.id)
 
 
+@pytest.mark.owner
 def test_other_schemas_are_not_heard(engine: Engine, added: Heard, config: DatabaseConfiguration) -> None:
     elsewhere = new_queuer_with_db("test", 1, "", replace(config, schema="elsewhere"))
     elsewhere.add_job("task")

@@ -23,6 +23,8 @@ from queuer import DatabaseConfiguration
 from queuer.database import migrate
 from queuer.tasks import declared
 
+pytestmark = pytest.mark.owner  # the examples are of applications that own their database
+
 ROOT = migrate.folder().parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r'^```python title="(?P<name>\w+)\.py"\n(?P<code>.*?)^```$', re.MULTILINE | re.DOTALL)

@@ -6,11 +6,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from queuer.cipher import NO_KEYS
+
 T = TypeVar("T")
 
 
 class OneTransaction:
     """What operations take for a database: here, one connection with an open transaction."""
+
+    cipher = NO_KEYS
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -71,6 +71,10 @@ FAILURES: dict[str, BaseException] = {
 }
 
 
+def who_and(word: str) -> list[Any]:
+    return [word, dict(current_job().metadata)]
+
+
 def fail(kind: str) -> None:
     raise FAILURES[kind]
 

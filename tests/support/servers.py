@@ -12,6 +12,7 @@ import psycopg
 
 from queuer import DatabaseConfiguration
 from queuer.database import embedded, engines, migrate
+from support.roles import as_role, create, grant
 
 
 def given_server() -> AbstractContextManager[DatabaseConfiguration] | None:
@@ -79,10 +80,15 @@ SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_trigger), (SELE
 
 
 class Databases:
-    """Makes databases on one server, and drops them; a migrated one is used again as long as nobody alters it."""
+    """Makes databases on one server, and drops them; a migrated one is used again as long as nobody alters it.
 
-    def __init__(self, admin: DatabaseConfiguration) -> None:
+    Args:
+        role: One of docs/security.md, which the tests have on migrated databases instead of owning them.
+    """
+
+    def __init__(self, admin: DatabaseConfiguration, role: str | None = None) -> None:
         self.admin = admin
+        self._role = role
         self._numbers = count(1)
         self._template: str | None = None
         self._fingerprint: object = None
@@ -100,12 +106,16 @@ class Databases:
     def migrated(self) -> Iterator[DatabaseConfiguration]:
         config = self._free.pop() if self._free else self._create_migrated()
         try:
-            yield config
+            yield as_role(config, self._role) if self._role else config
         finally:
             if self._clean(config) == self._fingerprint:
                 self._free.append(config)
             else:
                 self._drop(config)
+
+    def as_owner(self, config: DatabaseConfiguration) -> DatabaseConfiguration:
+        """The same database for who owns its tables, and may do what a superuser may."""
+        return replace(config, username=self.admin.username, password=self.admin.password)
 
     def execute(self, statement: str) -> None:
         with connected(self.admin) as connection:
@@ -128,6 +138,10 @@ class Databases:
         engine = engines.create(config, application_name="tests")
         migrate.upgrade(engine, config)
         engine.dispose()
+        if self._role:
+            with connected(config) as connection:
+                create(connection, config.schema)
+                grant(connection, config.schema)
         # A database in use can't be copied, and TimescaleDB's own workers would use it.
         self.execute(f"ALTER DATABASE {config.database} ALLOW_CONNECTIONS false")
         self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{config.database}'")
