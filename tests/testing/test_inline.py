@@ -385,6 +385,6 @@ def test_a_row_that_makes_no_sense_fails_alone(q: Queuer, rolled_back: Session, 
     q.add_task(buy)
     job = q.in_session(rolled_back).add_job(buy, "tea")
     rolled_back.execute(text("UPDATE job SET options = cast(:options AS jsonb)"), {"options": json.dumps({"a": 1})})
-    with pytest.raises(ValueError, match="options has \['a'\]"):
+    with pytest.raises(ValueError, match=r"options has \['a'\]"):
         rolled_back.commit()
     assert [(ended.rid, ended.status) for ended in queuer_inline.ended] == [(job.rid, JobStatus.FAILED)]
