@@ -274,7 +274,8 @@ class Supervisor:
         self._claimer.tell()
 
     def _room(self) -> int:
-        return self._runner.free if self._reporter.backlog < self._most_unwritten else 0
+        may_take = not self._is_stopping and self._reporter.backlog < self._most_unwritten
+        return self._runner.free if may_take else 0
 
     def _wake(self) -> None:
         self._claimer.wake()

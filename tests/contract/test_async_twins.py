@@ -34,7 +34,7 @@ def connections(engine: Engine) -> int:
 
 def has_looked(engine: Engine) -> bool:
     with engine.connect() as connection:
-        looked = "application_name = 'queuer async' AND state = 'idle' AND query ~ 'FROM [a-z.]*job\\s'"
+        looked = "application_name = 'queuer async' AND state = 'idle' AND query ~ '^SELECT [a-z.]*job[.]id,'"
         return bool(
             connection.scalar(
                 text(f"SELECT count(*) FROM pg_stat_activity WHERE {looked} AND datname = current_database()")

@@ -16,8 +16,7 @@ def test_jobs_leave_nothing_behind(config: DatabaseConfiguration) -> None:
     seen: list[Taken] = []
     run_jobs(config, 20_000, 4_000, lambda _done, taken: seen.append(taken))
     first, last = seen[1], seen[-1]
-    assert (last.threads, last.files, last.connections) <= (first.threads, first.files, first.connections)
-    assert last.memory - first.memory < 8, [taken.memory for taken in seen]
+    _assert_no_growth(seen, first, last)
 
 
 def test_starts_and_stops_leave_nothing_behind(config: DatabaseConfiguration) -> None:
@@ -26,5 +25,12 @@ def test_starts_and_stops_leave_nothing_behind(config: DatabaseConfiguration) ->
     start_and_stop(config, 10, lambda _done, taken: seen.append(taken))
     assert set(threading.enumerate()) <= before
     first, last = seen[2], seen[-1]
-    assert (last.threads, last.files, last.connections) == (first.threads, first.files, first.connections)
+    _assert_no_growth(seen, first, last)
+
+
+def _assert_no_growth(seen: list[Taken], first: Taken, last: Taken) -> None:
+    """Less may be in use: what other tests of this process left behind has been collected meanwhile."""
+    assert last.threads <= first.threads
+    assert last.files <= first.files
+    assert last.connections <= first.connections
     assert last.memory - first.memory < 8, [taken.memory for taken in seen]
