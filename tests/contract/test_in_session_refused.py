@@ -166,16 +166,18 @@ def test_two_threads_in_one_session(q: Queuer, application: Engine) -> None:
 
 
 def test_two_coroutines_in_one_session(q: Queuer, config: DatabaseConfiguration) -> None:
-    async def main() -> list[object]:
+    async def main() -> None:
         async with async_engine_of(config) as engine, AsyncSession(engine) as session:
-            await session.connection()
-            adding = [q.in_session(session).add_jobs([BatchJob("brew")] * 300) for _ in range(2)]
-            results = await asyncio.gather(*adding, return_exceptions=True)
-            await session.commit()
-            return results
+            second: list[asyncio.Task[Any]] = []
 
-    results = asyncio.run(main())
-    refused = [result for result in results if isinstance(result, QueuerError)]
-    assert len(refused) == 1
-    assert "in use by another thread or coroutine" in str(refused[0])
-    assert len(q.get_jobs(entries=1000)) == 300
+            def batch() -> Iterator[BatchJob]:
+                second.append(asyncio.create_task(q.in_session(session).add_job("second")))
+                yield from [BatchJob("first")] * 5000  # in the midst of which the other one gets its turn
+
+            assert len(await q.in_session(session).add_jobs(batch())) == 5000
+            with pytest.raises(QueuerError, match="in use by another thread or coroutine"):
+                await second[0]
+            await session.commit()
+
+    asyncio.run(main())
+    assert {job.task_name for job in q.get_jobs(entries=1000)} == {"first"}
