@@ -94,6 +94,8 @@ def _configuration(parameters: dict[str, Any], schema: str, listen_url: str | No
         logger.info("the engine has %s, which its driver alone knows; connections of queuer's own do without", unknown)
     found = {name: value for name, value in parameters.items() if name in known and value}
     named = {field: found.pop(name) for name, field in _FIELDS.items() if name in found}
-    found.pop("application_name", None)  # each connection says what it is for
-    named["port"] = int(named.get("port", 5432))
+    # Each connection says what it is for, and wants a server that it can write to.
+    found = {name: value for name, value in found.items() if name not in {"application_name", "target_session_attrs"}}
+    if "port" in named and "," not in str(named["port"]):  # else a list, one for each host
+        named["port"] = int(named["port"])
     return DatabaseConfiguration(**named, schema=schema, parameters=found, listen_url=listen_url)

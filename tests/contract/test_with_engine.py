@@ -173,6 +173,18 @@ def test_the_schema_is_where_the_engines_map_puts_it(
         assert connection.scalar(text(f"SELECT count(*) FROM {found}.job")) == 1
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("is_list", [True, False])
+def test_hosts_and_what_they_must_be_are_those_of_the_engine(
+    config: DatabaseConfiguration, join: Join, driver: str, is_list: bool
+) -> None:
+    hosts, ports = ",".join([config.host] * 2), ",".join([str(config.port)] * 2)
+    query = {"target_session_attrs": "any"} | ({"host": hosts, "port": ports} if is_list else {})
+    url = engine_of(config, driver).url.update_query_dict(query)
+    q = join(create_engine(url))
+    assert q.get_job(q.add_job("task").rid).task_name == "task"
+
+
 @pytest.mark.parametrize("driver", ASYNC_DRIVERS)
 def test_an_async_engine_is_taken_too(config: DatabaseConfiguration, driver: str) -> None:
     async def main() -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -27,7 +27,7 @@ class Order(Base):
 
 def engine_of(config: DatabaseConfiguration, driver: str = "psycopg", **options: Any) -> Engine:
     """An application's engine."""
-    return create_engine(config.url.set(drivername=f"postgresql+{driver}"), **options)
+    return create_engine(_url_of(config, driver), **options)
 
 
 @asynccontextmanager
@@ -35,7 +35,7 @@ async def async_engine_of(
     config: DatabaseConfiguration, driver: str = "psycopg", **options: Any
 ) -> AsyncIterator[AsyncEngine]:
     """An application's async engine, which is disposed of at the end."""
-    url = config.url.set(drivername=f"postgresql+{driver}")
+    url = _url_of(config, driver)
     if driver == "asyncpg":  # it knows no sslmode
         url = url.difference_update_query(["sslmode"])
     engine = create_async_engine(url, **options)
@@ -43,3 +43,8 @@ async def async_engine_of(
         yield engine
     finally:
         await engine.dispose()
+
+
+def _url_of(config: DatabaseConfiguration, driver: str) -> URL:
+    """As people write it: without what a queuer adds for its own connections."""
+    return config.url.set(drivername=f"postgresql+{driver}").difference_update_query(["target_session_attrs"])
