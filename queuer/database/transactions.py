@@ -1,7 +1,7 @@
 """Transactions in which a task writes and its job ends: both are committed together, or neither."""
 
 import threading
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from typing import Any
 
 from psycopg.pq import TransactionStatus
@@ -32,10 +32,11 @@ class TaskTransaction:
 
     def __init__(self, database: Database, session_class: type[Any]) -> None:
         self._config = database.config
-        with translated(self._config):
-            self._connection = database.engine.connect()
+        with translated(self._config), ExitStack() as undo:
+            self._connection = undo.enter_context(database.engine.connect())
             _make_atomic(self._connection)
-            self.session = session_class(bind=self._connection, **_JOINED)
+            self.session = session_class(bind=self._connection, **_JOINED)  # the class may be the user's
+            undo.pop_all()
         self._canceller: threading.Thread | None = None
 
     def cancel(self) -> None:
@@ -98,9 +99,12 @@ class AsyncTaskTransaction:
     @classmethod
     async def begin(cls, database: Database, session_class: type[Any]) -> "AsyncTaskTransaction":
         with translated(database.config):
-            connection = await database.async_engine().connect()
-            await connection.run_sync(_make_atomic)
-            return cls(database, connection, session_class)
+            async with AsyncExitStack() as undo:
+                connection = await undo.enter_async_context(database.async_engine().connect())
+                await connection.run_sync(_make_atomic)
+                begun = cls(database, connection, session_class)
+                undo.pop_all()
+                return begun
 
     @property
     def is_lost(self) -> bool:

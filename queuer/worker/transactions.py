@@ -78,8 +78,9 @@ def in_transaction(
     try:
         # Else the outcome is written like any other: it is dropped if the job is not ours, and cancelled if it was.
         return None if transaction.complete(outcome) else outcome
-    except DatabaseUnavailable:
-        return attempt.once_more()  # which is dropped if it was committed after all
+    except DatabaseUnavailable as error:
+        # Either is dropped if it was committed after all.
+        return _without_database(attempt, attempt.settle(ending_of(None, error)))
     except Exception as error:  # noqa: BLE001 - a constraint of the user's tables
         return attempt.settle(ending_of(None, error))
 
@@ -103,8 +104,8 @@ async def in_async_transaction(
         return _without_database(attempt, outcome) if is_lost else outcome
     try:
         return None if await transaction.complete(outcome) else outcome
-    except DatabaseUnavailable:
-        return attempt.once_more()
+    except DatabaseUnavailable as error:
+        return _without_database(attempt, attempt.settle(ending_of(None, error)))
     except Exception as error:  # noqa: BLE001
         return attempt.settle(ending_of(None, error))
 
@@ -114,9 +115,8 @@ def _has_succeeded(outcome: Outcome | None) -> TypeGuard[Outcome]:
 
 
 def _without_database(attempt: Attempt, outcome: Outcome | None) -> Outcome | None:
-    """What becomes of a job whose connection broke under its task: it runs once more, which is no failure.
-
-    Unless that came about often: then it may be what breaks it.
+    """What becomes of a job whose connection broke under its task or at the commit: it runs once more, which is no
+    failure. Unless that came about often: then it may be the job that breaks it.
     """
     if outcome is None or attempt.interrupted_by is not None or attempt.fruitless >= MOST_FRUITLESS:
         return outcome

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, insert, select, text, update
@@ -15,7 +15,6 @@ from support.contract import ended, eventually
 
 from queuer import (
     DatabaseConfiguration,
-    InvalidParameters,
     Job,
     JobStatus,
     OnError,
@@ -62,14 +61,6 @@ def test_what_the_task_writes_is_there_with_the_outcome(q: Queuer, orders: Engin
     assert ended(q, q.add_job("buy", "tea")).result == "bought tea"
     assert ended(q, q.add_job("buy", item="milk")).result == "bought milk"
     assert items(orders) == ["tea", "milk"]
-
-
-def test_callers_give_all_but_the_session(q: Queuer) -> None:
-    q.add_task(buy)
-    assert q.add_job(buy, "tea").parameters == ["tea"]
-    for parameters, keyed in [((), {}), (("tea", "milk"), {}), (("tea",), {"session": None})]:
-        with pytest.raises(InvalidParameters, match=r"task 'buy' takes \(item: str\)"):
-            q.add_job(buy, *parameters, **keyed)  # type: ignore[call-overload]
 
 
 def _fails(session: Session) -> None:
@@ -271,56 +262,6 @@ def test_a_result_json_can_not_hold_writes_nothing(q: Queuer, orders: Engine) ->
     q.start()
     assert ended(q, q.add_job(odd)).status == JobStatus.FAILED
     assert items(orders) == []
-
-
-class Special(Session):
-    """What a library like SQLModel makes of it."""
-
-
-def test_the_session_is_of_the_class_that_is_annotated_and_stands_where_it_stands(q: Queuer) -> None:
-    def second(a: int, session: Annotated[Special, "a dependency elsewhere"], b: int = 0) -> list[Any]:
-        return [a, type(session).__name__, b]
-
-    def by_name(*numbers: int, session: Session, **more: int) -> list[Any]:
-        return [*numbers, type(session).__name__, more]
-
-    q.add_task(second)
-    q.add_task(by_name)
-    q.start()
-    assert ended(q, q.add_job("second", 1, 2)).result == [1, "Special", 2]
-    assert ended(q, q.add_job("second", b=2, a=1)).result == [1, "Special", 2]
-    assert ended(q, q.add_job("by_name", 1, 2, x=3)).result == [1, 2, "Session", {"x": 3}]
-
-
-def _two(a: Session, b: Session) -> None: ...
-def _mixed(session: AsyncSession) -> None: ...
-async def _mixed_async(session: Session) -> None: ...
-def _unresolved(session: "Nowhere.Session") -> None: ...  # type: ignore[name-defined] # noqa: F821
-
-
-@pytest.mark.parametrize(
-    ("task", "says"),
-    [
-        (_two, "has 2 parameters for a session; allowed is one"),
-        (_mixed, "is a plain function; annotate session as Session"),
-        (_mixed_async, "is a coroutine function; annotate session as AsyncSession"),
-        (_unresolved, "annotates session as Nowhere.Session, which can't be found .* import it outside of"),
-    ],
-)
-def test_a_task_whose_session_makes_no_sense_is_refused(q: Queuer, task: Callable[..., Any], says: str) -> None:
-    with pytest.raises(TypeError, match=says):
-        q.add_task(task)
-
-
-def test_no_other_process_can_have_the_session(q: Queuer) -> None:
-    with pytest.raises(ValueError, match="takes a session, which no other process can have"):
-        q.add_task(buy, executor="process")
-
-
-def test_a_parameter_called_session_without_the_annotation_is_the_callers(q: Queuer) -> None:
-    q.add_task_with_name(lambda session: session, "plain")
-    q.start()
-    assert ended(q, q.add_job("plain", session=7)).result == 7
 
 
 def test_many_at_once(make_queuer: Callable[..., Queuer], orders: Engine, task: Callable[..., Any]) -> None:
