@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from queuer.config import DatabaseConfiguration
 from queuer.database import embedded, engines, migrate, revisions
 from queuer.models import Base
+from queuer.repositories.timescale import resolved
 
 
 def main() -> None:
@@ -46,7 +47,8 @@ def configuration() -> DatabaseConfiguration:
 
 def run(target: migrate.Target) -> None:
     migrate.prepare(target)
-    configure(connection=target.connection, schema=target.schema, with_timescale=target.with_timescale)
+    with_timescale = resolved(target.connection, target.with_timescale)
+    configure(connection=target.connection, schema=target.schema, with_timescale=with_timescale)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -11,6 +11,7 @@ from queuer.database import migrate, revisions
 from queuer.database.engines import check_server
 from queuer.errors import ConfigurationError
 from queuer.migrations.settings import schema_of, with_timescale_of
+from queuer.repositories.timescale import resolved
 
 _BASE = "base"
 
@@ -124,6 +125,10 @@ class _Queue:
     def _context(self, steps: Sequence[MigrationStep]) -> MigrationContext:
         """A context of our own on their connection: their naming conventions and version table are not for us."""
         theirs = self.theirs
+        connection = None if theirs.as_sql else theirs.connection
+        with_timescale = with_timescale_of(theirs)
+        if connection is not None:
+            with_timescale = resolved(connection, with_timescale)
         options = {
             "as_sql": theirs.as_sql,
             "output_buffer": theirs.output_buffer,
@@ -135,9 +140,8 @@ class _Queue:
             "script": self.scripts,
             "on_version_apply": (revisions.record,),
             "queuer_schema": self.schema,
-            "queuer_with_timescale": with_timescale_of(theirs),
+            "queuer_with_timescale": with_timescale,
         }
-        connection = None if theirs.as_sql else theirs.connection
         return MigrationContext.configure(connection, dialect=theirs.dialect, opts=options)
 
     def _explained(self) -> AbstractContextManager[None]:
