@@ -74,13 +74,13 @@ def add(database: Database, job: NewJob) -> Job:
     Who may add jobs but not read them gets the job without what the database adds, and is tried once.
     """
     try:
-        added = database.run_single(adding_unseen(job) if database.is_write_only else adding(job))
+        added = database.run_single(adding(job, is_seen=not database.is_write_only))
     except DatabaseUnavailable:  # perhaps it was added, and the answer is what was lost
         if database.is_write_only:
             raise
         added = database.run(adding_again(job))
     except NotPermitted:
-        added = database.run_single(adding_unseen(job))
+        added = database.run_single(adding(job, is_seen=False))
         database.is_write_only = True
     additions.tell_settled([job.rid])
     return added
@@ -89,34 +89,28 @@ def add(database: Database, job: NewJob) -> Job:
 async def add_async(database: Database, job: NewJob) -> Job:
     """`add` for a coroutine."""
     try:
-        added = await database.run_single_async(adding_unseen(job) if database.is_write_only else adding(job))
+        added = await database.run_single_async(adding(job, is_seen=not database.is_write_only))
     except DatabaseUnavailable:
         if database.is_write_only:
             raise
         added = await database.run_async(adding_again(job))
     except NotPermitted:
-        added = await database.run_single_async(adding_unseen(job))
+        added = await database.run_single_async(adding(job, is_seen=False))
         database.is_write_only = True
     await additions.tell_settled_async([job.rid])
     return added
 
 
-def adding(job: NewJob) -> Work[Job]:
-    """The work of adding one job: one statement."""
+def adding(job: NewJob, *, is_seen: bool = True) -> Work[Job]:
+    """The work of adding one job: one statement.
+
+    Args:
+        is_seen: Whether who adds it may read it.
+    """
+    insert = jobs.insert_one if is_seen else jobs.insert_unseen
 
     def work(session: "Session") -> Job:
-        inserted = jobs.insert_one(session, job)
-        additions.tell_inserted(session, [job])
-        return inserted
-
-    return work
-
-
-def adding_unseen(job: NewJob) -> Work[Job]:
-    """The work of adding one job for who may not read it."""
-
-    def work(session: "Session") -> Job:
-        inserted = jobs.insert_unseen(session, job)
+        inserted = insert(session, job)
         additions.tell_inserted(session, [job])
         return inserted
 

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     BindParameter,
+    ColumnElement,
     Double,
     Integer,
     Text,
@@ -28,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from queuer import events
 from queuer.models import IS_QUEUED, IS_RUNNING, IS_SCHEDULED, Job
@@ -54,26 +56,14 @@ _INSTANTS = array([within_calendar(func.coalesce(Job.occurrence_at, Job.created_
 _NOW = func.statement_timestamp()
 
 
-def _claim_statement() -> Any:
-    """Chooses due jobs and marks them as running, in one statement.
-
-    Rows are locked in CTEs: in a plain `IN (SELECT … LIMIT)` the planner may run the subquery again and lock more than
-    the limit. And they are handed over as an array: PostgreSQL can't know how many a LIMIT with an expression lets
-    through, and would guess a tenth of the table and scan it all to join.
-    """
-    limit: BindParameter[int] = bindparam("limit", type_=Integer)
-    due = select(Job.id).where(IS_SCHEDULED, Job.scheduled_at <= _NOW, _MINE).order_by(Job.scheduled_at).limit(limit)
-    due_ids = due.with_for_update(skip_locked=True).cte("due")
-    rest = limit - select(func.count()).select_from(due_ids).scalar_subquery()
-    queued = select(Job.id).where(IS_QUEUED, _MINE).order_by(Job.id).limit(rest)
-    queued_ids = queued.with_for_update(skip_locked=True).cte("queued")
-    chosen = union_all(select(due_ids.c.id), select(queued_ids.c.id))
-    taken = (
+def taking(which: ColumnElement[bool], worker: ColumnElement[UUID]) -> ReturningUpdate[Any]:
+    """Marks jobs as running, and returns what a `ClaimedJob` holds, in its order."""
+    return (
         update(Job)
-        .where(Job.id == any_(func.array(chosen.scalar_subquery())))
+        .where(which)
         .values(
             status=JobStatus.RUNNING,
-            worker_rid=bindparam("worker"),
+            worker_rid=worker,
             attempts=func.least(Job.attempts, MOST_ATTEMPTS - 1) + 1,  # else one row would let every claim fail
             started_at=func.clock_timestamp(),
         )
@@ -93,8 +83,25 @@ def _claim_statement() -> Any:
             Job.series_rid,
             Job.key_id,
         )
-        .cte("taken")
     )
+
+
+def _claim_statement() -> Any:
+    """Chooses due jobs and marks them as running, in one statement.
+
+    Rows are locked in CTEs: in a plain `IN (SELECT … LIMIT)` the planner may run the subquery again and lock more than
+    the limit. And they are handed over as an array: PostgreSQL can't know how many a LIMIT with an expression lets
+    through, and would guess a tenth of the table and scan it all to join.
+    """
+    limit: BindParameter[int] = bindparam("limit", type_=Integer)
+    due = select(Job.id).where(IS_SCHEDULED, Job.scheduled_at <= _NOW, _MINE).order_by(Job.scheduled_at).limit(limit)
+    due_ids = due.with_for_update(skip_locked=True).cte("due")
+    rest = limit - select(func.count()).select_from(due_ids).scalar_subquery()
+    queued = select(Job.id).where(IS_QUEUED, _MINE).order_by(Job.id).limit(rest)
+    queued_ids = queued.with_for_update(skip_locked=True).cte("queued")
+    chosen = union_all(select(due_ids.c.id), select(queued_ids.c.id))
+    is_chosen = Job.id == any_(func.array(chosen.scalar_subquery()))
+    taken = taking(is_chosen, bindparam("worker", type_=Job.rid.type)).cte("taken")
     return select(*taken.c, naming(taken, taken.c.id, "updated"))
 
 

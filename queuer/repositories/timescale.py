@@ -17,7 +17,8 @@ def functions_of(connection: Connection, schema: str | None) -> str | None:
 def resolved(connection: Connection, with_timescale: bool | None) -> bool | None:  # noqa: FBT001 - a setting's value
     """`with_timescale` for the revisions. None = False for who may not see whether the server has the library loaded.
 
-    Such a user could not create the extension either, which takes a superuser; where it has been created there is no question.
+    Such a user could not create the extension either, which takes a superuser. Where it has been created there is no
+    question.
     """
     if with_timescale is not None:
         return with_timescale
