@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from queue import SimpleQueue
 from time import monotonic
 
@@ -13,7 +14,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from support.contract import eventually
-from support.network import Proxy, proxy_to
+from support.proxy import Proxy
 from support.servers import Databases
 
 from queuer import DatabaseConfiguration, DatabaseUnavailable, events
@@ -27,7 +28,7 @@ ADDED = events.added("public")
 
 @pytest.fixture
 def proxy(config: DatabaseConfiguration) -> Iterator[Proxy]:
-    with proxy_to(config) as proxy:
+    with closing(Proxy(config)) as proxy:
         yield proxy
 
 

@@ -1,11 +1,12 @@
 """A worker whose network lets it down, while another process reaches the database as ever."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from conftest import MakeQueuer
 from support.contract import Gate, ended
-from support.network import Proxy, proxy_to
+from support.proxy import Proxy
 
 from queuer import DatabaseConfiguration, Queuer, StaticQueuer, new_static_queuer
 from queuer.database import listener, liveness
@@ -22,7 +23,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def proxy(config: DatabaseConfiguration) -> Iterator[Proxy]:
-    with proxy_to(config) as proxy:
+    with closing(Proxy(config)) as proxy:
         yield proxy
 
 

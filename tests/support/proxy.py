@@ -25,6 +25,8 @@ class Proxy:
         self._open = asyncio.Event()
         self._open.set()
         self._loses_answers = False
+        #: Connections that came so far.
+        self.accepted = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -61,6 +63,10 @@ class Proxy:
         """Passes nothing on, and breaks nothing. What was held up goes on its way afterwards."""
         self._call(self._open.clear if swallows else self._open.set)
 
+    def forget(self) -> None:
+        """Passes nothing on any more on the connections that there are, and breaks none. New ones are served."""
+        self._call(lambda: [pair.forget() for pair in self._pairs])
+
     def lose_answers(self, loses: bool) -> None:
         """Lets what the server answers vanish. Such connections are of no use any more, and break afterwards."""
         self._loses_answers = loses
@@ -83,6 +89,7 @@ class Proxy:
         return await asyncio.open_connection(host, port)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         try:
             if self._refuses:
                 raise ConnectionRefusedError
@@ -93,24 +100,29 @@ class Proxy:
         pair = _Pair(writer, server_writer)
         self._pairs.add(pair)
         try:
-            await asyncio.gather(self._pump(reader, server_writer), self._pump(server_reader, writer, answers_of=pair))
+            await asyncio.gather(
+                self._pump(pair, reader, server_writer), self._pump(pair, server_reader, writer, is_answers=True)
+            )
         finally:
             self._pairs.discard(pair)
             pair.abort()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers_of: "_Pair | None" = None
+        self, pair: "_Pair", reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answers: bool = False
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(CHUNK):
                 await self._open.wait()
                 if self._delay:
                     await asyncio.sleep(self._delay)
-                if answers_of is not None and (self._loses_answers or answers_of.is_spoilt):
-                    answers_of.is_spoilt = True
-                    continue
-                writer.write(data)
-                await writer.drain()
+                if is_answers and (self._loses_answers or pair.is_spoilt):
+                    pair.is_spoilt = True
+                elif not pair.is_forgotten:
+                    writer.write(data)
+                    await writer.drain()
+            await self._open.wait()  # what is closed behind a hole is not seen to be
+            if pair.is_forgotten:
+                await pair.aborted.wait()
             writer.write_eof()
 
 
@@ -124,7 +136,13 @@ class _Pair:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self._ends = (client, server)
         self.is_spoilt = False
+        self.is_forgotten = False
+        self.aborted = asyncio.Event()
+
+    def forget(self) -> None:
+        self.is_forgotten = True
 
     def abort(self) -> None:
+        self.aborted.set()
         for end in self._ends:
             end.transport.abort()
