@@ -36,7 +36,7 @@ def main() -> None:
 def configuration() -> DatabaseConfiguration:
     given = context.get_x_argument(as_dictionary=True)
     if not given:
-        return embedded.configured()
+        return embedded.default_configuration()
     known = {"QUEUER_DB_SCHEMA": given.get("schema"), "QUEUER_DB_WITH_TIMESCALE": given.get("timescale")}
     environ = {**os.environ, **{name: value for name, value in known.items() if value is not None}}
     if "url" not in given:

@@ -19,7 +19,7 @@ SINGLE = 500
 
 
 def main(jobs: int, rounds: int) -> None:
-    config = embedded.configured()
+    config = embedded.default_configuration()
     keys = {"off": "", "on": base64.b64encode(os.urandom(32)).decode()}
     measured: dict[str, list[tuple[float, float, float]]] = {name: [] for name in keys}
     for _ in range(rounds):

@@ -19,7 +19,7 @@ SECONDS = 10.0
 
 
 def main(jobs: int) -> None:
-    config = embedded.configured()
+    config = embedded.default_configuration()
     q = new_queuer("schedule benchmark", 100)
     q.add_task_with_name(lambda: None, "noop")
     start = datetime.now(UTC) + timedelta(seconds=SECONDS + 1)

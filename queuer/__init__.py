@@ -34,6 +34,7 @@ from queuer.values import Connection
 if TYPE_CHECKING:
     from queuer.client import StaticQueuer
     from queuer.config import DatabaseConfiguration
+    from queuer.database.embedded import default_configuration
     from queuer.factories import new_queuer, new_queuer_with_db, new_queuer_with_engine, new_static_queuer
     from queuer.models import Job, JobArchive, Master, Worker
     from queuer.operations.enqueue import BatchJob
@@ -85,6 +86,7 @@ __all__ = [
     "WorkerNotFound",
     "WorkerStatus",
     "current_job",
+    "default_configuration",
     "new_queuer",
     "new_queuer_with_db",
     "new_queuer_with_engine",
@@ -106,6 +108,7 @@ _IMPORTED_LATER = {
     "StaticQueuer": "queuer.client",
     "Subscription": "queuer.subscriptions",
     "Worker": "queuer.models",
+    "default_configuration": "queuer.database.embedded",
     "new_queuer": "queuer.factories",
     "new_queuer_with_db": "queuer.factories",
     "new_queuer_with_engine": "queuer.factories",

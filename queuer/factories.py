@@ -149,4 +149,4 @@ def _check(name: object, max_concurrency: object, options: tuple[object, ...]) -
 def _configured(config: DatabaseConfiguration | None, keys: Sequence[Key]) -> Source:
     if config is not None and not is_a(config, DatabaseConfiguration):
         raise TypeError(f"db_config is {shown(config)}; allowed is a DatabaseConfiguration or None")
-    return Source(config or embedded.configured(), keys)
+    return Source(config or embedded.default_configuration(), keys)

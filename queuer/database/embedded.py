@@ -19,8 +19,14 @@ DIRECTORY_VARIABLE = "QUEUER_EMBEDDED_DIRECTORY"
 _one_at_a_time = threading.Lock()
 
 
-def configured(environ: Mapping[str, str] = os.environ) -> DatabaseConfiguration:
-    """The configuration of `QUEUER_DB_*`; when none of them is set, that of the embedded server, which is started."""
+def default_configuration(environ: Mapping[str, str] = os.environ) -> DatabaseConfiguration:
+    """The database that `new_queuer` uses: that of `QUEUER_DB_*`; with none of them set, the embedded one, which is
+    started. Its `url` makes an engine for the application on the same database.
+
+    Raises:
+        ConfigurationError: A variable is blank or malformed, or there is none and no `queuer[embedded]` either.
+        DatabaseUnavailable: The embedded server did not start.
+    """
     if DatabaseConfiguration.is_in_env(environ):
         return DatabaseConfiguration.from_env(environ)
     return start_own(environ)

@@ -8,21 +8,12 @@ import pytest
 from sqlalchemy import Engine, event, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
-from support.applications import ASYNC_DRIVERS, DRIVERS, Base, Order, async_engine_of, engine_of
+from support.applications import ASYNC_DRIVERS, Order, async_engine_of, engine_of
 from support.contract import ended
 
 from queuer import BatchJob, DatabaseConfiguration, InvalidParameters, Job, Options, Queuer
 
 pytestmark = pytest.mark.owner  # the application has tables of its own
-
-
-@pytest.fixture(params=DRIVERS)
-def application(request: pytest.FixtureRequest, config: DatabaseConfiguration) -> Iterator[Engine]:
-    """The engine of an application that has a table of its own."""
-    engine = engine_of(config, request.param)
-    Base.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
 
 
 def test_a_job_is_there_when_the_caller_commits_and_not_before(q: Queuer, application: Engine) -> None:

@@ -10,20 +10,12 @@ from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
-from support.applications import DRIVERS, Base, Order, async_engine_of, engine_of
+from support.applications import Base, Order, async_engine_of, engine_of
 
 from queuer import BatchJob, DatabaseConfiguration, Queuer, QueuerError
 from queuer.database import engines, migrate
 
 pytestmark = pytest.mark.owner  # the application has tables of its own
-
-
-@pytest.fixture(params=DRIVERS)
-def application(request: pytest.FixtureRequest, config: DatabaseConfiguration) -> Iterator[Engine]:
-    engine = engine_of(config, request.param)
-    Base.metadata.create_all(engine)
-    yield engine
-    engine.dispose()
 
 
 def _goes_on(q: Queuer, session: Session) -> None:

@@ -8,10 +8,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
-from queuer.database import embedded
+from queuer import default_configuration
 
 # That of the QUEUER_DB_* variables, else the PostgreSQL that comes with queuer[embedded]. Yours is in your settings.
-engine = create_async_engine(embedded.configured().url)
+engine = create_async_engine(default_configuration().url)
 new_session = async_sessionmaker(engine, expire_on_commit=False)
 
 
