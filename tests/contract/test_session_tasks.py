@@ -22,6 +22,7 @@ from queuer import (
     Queuer,
     Schedule,
     current_job,
+    new_queuer_with_engine,
 )
 from queuer.worker.transactions import MOST_FRUITLESS
 
@@ -170,8 +171,10 @@ def test_what_is_cancelled_as_it_ends_has_written_nothing(q: Queuer, orders: Eng
     assert items(orders) == []
 
 
-@pytest.mark.parametrize("how", ["thread", "loop"])
-def test_a_timeout_ends_a_statement_and_writes_nothing(q: Queuer, orders: Engine, how: str) -> None:
+@pytest.mark.parametrize("how", ["thread", "loop", "thread on an application's engine"])
+def test_a_timeout_ends_a_statement_and_writes_nothing(
+    make_queuer: Callable[..., Queuer], orders: Engine, how: str
+) -> None:
     def sleeps(session: Session) -> None:
         session.execute(insert(Order).values(item="tea"))
         session.execute(text("SELECT pg_sleep(3600)"))
@@ -180,13 +183,22 @@ def test_a_timeout_ends_a_statement_and_writes_nothing(q: Queuer, orders: Engine
         await session.execute(insert(Order).values(item="tea"))
         await session.execute(text("SELECT pg_sleep(3600)"))
 
-    q.add_task_with_name(sleeps if how == "thread" else sleeps_async, "sleeps")
+    q = new_queuer_with_engine("test", 4, orders) if "engine" in how else make_queuer()
+    q.add_task_with_name(sleeps_async if how == "loop" else sleeps, "sleeps")
     q.add_task(buy)
-    q.start()
-    failed = ended(q, q.add_job_with_options(Options(on_error=OnError(timeout=0.2, max_retries=0)), "sleeps"))
-    assert (failed.status, (failed.error or "").partition(":")[0]) == (JobStatus.FAILED, "JobTimeout")
-    ended(q, q.add_job(buy, "milk"))
+    with q:
+        failed = ended(q, q.add_job_with_options(Options(on_error=OnError(timeout=0.2, max_retries=0)), "sleeps"))
+        assert (failed.status, (failed.error or "").partition(":")[0]) == (JobStatus.FAILED, "JobTimeout")
+        assert not _sleeping(orders)
+        ended(q, q.add_job(buy, "milk"))
     assert items(orders) == ["milk"]
+
+
+def _sleeping(orders: Engine) -> bool:
+    """Whether a server process still sleeps for the task."""
+    with orders.connect() as connection:
+        mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        return bool(connection.scalar(text(mine)))
 
 
 @pytest.mark.parametrize("when", ["at the commit", "before"])
