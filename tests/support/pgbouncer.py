@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -15,6 +14,7 @@ import pytest
 
 from queuer import DatabaseConfiguration
 from support.contract import eventually
+from support.programs import free_port
 
 #: Debian puts it where only root looks.
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
@@ -43,7 +43,7 @@ def pgbouncer(
     if PROGRAM is None:
         pytest.skip("pgbouncer is not installed; apt-get install pgbouncer")
     with TemporaryDirectory(prefix="queuer-pgbouncer-") as name:
-        directory, port = Path(name), _free_port()
+        directory, port = Path(name), free_port()
         (directory / "pgbouncer.ini").write_text(
             CONFIGURATION.format(
                 host=server.host,
@@ -77,12 +77,6 @@ def _unprivileged(server: DatabaseConfiguration) -> str | None:
         return None
     owner = Path(server.host).owner() if server.host.startswith("/") else "nobody"
     return "nobody" if owner == "root" else owner
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _answers(config: DatabaseConfiguration) -> bool:

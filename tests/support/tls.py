@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from queuer import DatabaseConfiguration
+from support.programs import free_port
 
 PASSWORD = "open-sesame-5432"
 
@@ -96,8 +96,3 @@ def tls_server(authority: Issued) -> Iterator[DatabaseConfiguration]:
             yield DatabaseConfiguration("localhost", port, "postgres", "owner", PASSWORD, sslmode="verify-full")
         finally:
             run("pg_ctl", "stop", "-m", "immediate", "-D", data)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
