@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
+from support.applications import DRIVERS, Base, engine_of
 from support.servers import Databases, embedded_server, given_server, timescale_server
 
 from queuer import DatabaseConfiguration, OnError, Queuer, new_queuer_with_db
@@ -100,6 +101,15 @@ def engine(owner_config: DatabaseConfiguration) -> Iterator[Engine]:
 def database(config: DatabaseConfiguration) -> Iterator[Database]:
     engine = engines.create(config, application_name="tests")
     yield Database(engine, config)
+    engine.dispose()
+
+
+@pytest.fixture(params=DRIVERS)
+def application(request: pytest.FixtureRequest, config: DatabaseConfiguration) -> Iterator[Engine]:
+    """The engine of an application that has a table of its own, on each driver."""
+    engine = engine_of(config, request.param)
+    Base.metadata.create_all(engine)
+    yield engine
     engine.dispose()
 
 

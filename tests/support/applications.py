@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from queuer import DatabaseConfiguration
 
@@ -23,6 +23,11 @@ class Order(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     item: Mapped[str]
+
+
+def items(session: Session) -> list[str]:
+    """What was ordered, in that order."""
+    return list(session.scalars(select(Order.item).order_by(Order.id)))
 
 
 def engine_of(config: DatabaseConfiguration, driver: str = "psycopg", **options: Any) -> Engine:
