@@ -7,6 +7,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from queuer.cipher import NO_KEYS, Cipher
+from queuer.config import DatabaseConfiguration
 from queuer.options import OnError
 from queuer.tasks import TaskRegistry
 from queuer.values import NewJob
@@ -20,6 +21,7 @@ class Origin:
     """A queuer that adds jobs, as far as it could run them.
 
     Args:
+        config: Of its database.
         on_error: For jobs that bring none of their own.
         functions: Its next-interval functions.
         cipher: Of its jobs.
@@ -27,6 +29,7 @@ class Origin:
     """
 
     tasks: TaskRegistry
+    config: DatabaseConfiguration
     on_error: OnError | None = None
     functions: TaskRegistry | None = None
     for_tasks: Any = None

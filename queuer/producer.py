@@ -32,7 +32,7 @@ class Producer:
         self._registry = TaskRegistry(declared)
         self._database = database
         self._callers = CallersTransactions(database)
-        origins[database] = Origin(self._registry, cipher=database.cipher)
+        origins[database] = Origin(self._registry, database.config, cipher=database.cipher)
 
     # -- Tasks
 

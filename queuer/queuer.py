@@ -52,7 +52,12 @@ class Queuer(StaticQueuer):
             asked=self._asked,
         )
         origins[self._database] = Origin(
-            self._registry, on_error, self._place.functions, self._place.for_tasks, self._database.cipher
+            self._registry,
+            self._database.config,
+            on_error,
+            self._place.functions,
+            self._place.for_tasks,
+            self._database.cipher,
         )
         self._supervisor: Supervisor | None = None
         self._one_at_a_time = threading.Lock()  # start and stop

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from uuid import UUID
 
 from queuer import additions
-from queuer.additions import origins
+from queuer.additions import Origin, origins
 from queuer.errors import QueuerError
 from queuer.models import JobArchive
 from queuer.repositories import picking
@@ -209,9 +209,9 @@ class InlineJobs:
 
 
 def _run(job: _Waiting) -> attempts.Run | None:
-    """Runs a job with the queuer that added it if that has the task, else with another one of this process. None = it
-    is not known here, and waits for a worker of another process; or it does not wait."""
-    for origin in (job.place.origin, *origins.values()):
+    """Runs a job with a queuer of this process. None = none has its task, and it waits for a worker of another process;
+    or it does not wait."""
+    for origin in _by_nearness(job.place.origin):
         task = origin.tasks.get(job.task_name)
         if task is not None:
             run = attempts.run(job.place, origin, task, job.rid, before_due=job.before_due)
@@ -219,3 +219,10 @@ def _run(job: _Waiting) -> attempts.Run | None:
                 run.error.add_note(f"raised in job {job.rid}, {job.task_name}, which was run inline")
             return run
     return None
+
+
+def _by_nearness(adder: Origin) -> list[Origin]:
+    """The queuer that added a job, then those of the same database, then others; the latest first of each. Earlier tests
+    may have left some, with tasks of the same names."""
+    latest_first = reversed(list(origins.values()))
+    return sorted(latest_first, key=lambda origin: (origin is not adder, origin.config.database != adder.config.database))

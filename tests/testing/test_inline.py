@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from support.applications import Order, items
+from support.servers import Databases
 
 from queuer import (
     BatchJob,
@@ -19,6 +20,7 @@ from queuer import (
     QueuerError,
     Schedule,
     current_job,
+    new_queuer_with_db,
     new_static_queuer,
 )
 from queuer.testing import InlineJobs
@@ -228,6 +230,24 @@ def test_another_queuer_of_the_process_runs_what_a_static_one_adds(
     static.in_session(rolled_back).add_job("buy", "tea")
     rolled_back.commit()
     static.stop()
+    assert items(rolled_back) == ["tea"]
+
+
+def test_a_queuer_of_an_earlier_test_runs_nothing(
+    q: Queuer, rolled_back: Session, queuer_inline: InlineJobs, databases: Databases
+) -> None:
+    def of_an_earlier_test(item: str) -> None:
+        raise AssertionError(item)
+
+    with databases.migrated() as config:
+        earlier = new_queuer_with_db("earlier", 1, "", config)
+        earlier.add_task_with_name(of_an_earlier_test, "buy")
+        earlier.stop()
+    later = new_queuer_with_db("later", 1, "", q._database.config)  # noqa: SLF001
+    later.add_task(buy)
+    q.in_session(rolled_back).add_job("buy", "tea")
+    rolled_back.commit()
+    later.stop()
     assert items(rolled_back) == ["tea"]
 
 
