@@ -15,7 +15,7 @@ from queuer.additions import origins
 from queuer.errors import QueuerError
 from queuer.models import JobArchive
 from queuer.repositories import picking
-from queuer.repositories.notify import schema_of
+from queuer.repositories.direct import schema_of
 from queuer.testing import attempts
 from queuer.testing.calling import in_coroutine
 from queuer.testing.commits import Commits
