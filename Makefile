@@ -6,7 +6,7 @@ SQLALCHEMY ?= sqlalchemy[asyncio]
 RUN = $(VENV)/bin/python
 PIP = $(RUN) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-role test-lowest lowest test-timescale chaos chaos-short resources check format docs lock clean
+.PHONY: demo test test-role test-lowest lowest test-timescale chaos chaos-short resources check format docs lock bench clean
 
 demo: $(VENV)/.demo            ## fingerprint the files of a directory as jobs on two worker processes
 	$(RUN) examples/quickstart.py $(DEMO)
@@ -56,6 +56,9 @@ docs: $(VENV)/.docs            ## the pages of docs/, into site/
 
 lock: $(VENV)/.uv              ## renew uv.lock, with which `uv sync --frozen --all-extras --all-groups` installs all of it
 	$(VENV)/bin/uv lock --upgrade
+
+bench: $(VENV)/.demo           ## the queue next to plain SQL, W1-W5 and G1-G8; BENCH='--only W1,G4' for some of it
+	$(RUN) benchmarks/suite $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

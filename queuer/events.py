@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from uuid import UUID
 
 #: Jobs that one notification names at most: 50 rids of 37 bytes stay far below the 8,000 that PostgreSQL allows.
@@ -54,6 +55,7 @@ def steering(schema: str) -> Channel:
     return replace(_channel("steering", schema), poll_interval=5.0)  # a look writes: it is a heartbeat
 
 
+@cache
 def _channel(kind: str, schema: str) -> Channel:
     digest = hashlib.sha256(schema.encode()).hexdigest()[:16]
     name = f"queuer_{kind}_{digest}"

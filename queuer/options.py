@@ -226,6 +226,10 @@ class Options:
         return cls(**fields)
 
 
+#: Of a job for which nothing is asked.
+NO_OPTIONS = Options()
+
+
 @dataclass(frozen=True, slots=True)
 class MasterSettings:
     """What the master does, and when. Kept in the database, and in force for all workers.

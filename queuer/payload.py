@@ -6,7 +6,7 @@ surrogates. So every value is walked first, and what would fail or change is ref
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -57,7 +57,26 @@ def json_value(value: object, path: str) -> Any:
     Raises:
         InvalidParameters: Something inside has no JSON form, or one that jsonb can't hold; says where.
     """
+    if type(value) in (list, tuple) and _is_plain(value):  # type: ignore[arg-type]
+        return list(value)  # type: ignore[call-overload]
+    if type(value) is dict and not value:
+        return {}
     return _guarded(value, path, _json_form)
+
+
+def _is_plain(values: Sequence[object]) -> bool:
+    """Whether a walk over these values would find nothing but what JSON holds as it is. Most calls are like that."""
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            if not value.isascii() or "\0" in value:  # type: ignore[attr-defined, operator]
+                return False
+        elif kind is int:
+            if not -(2**63) <= value < 2**63:  # type: ignore[operator]
+                return False
+        elif value is not None and kind is not bool:
+            return False
+    return True
 
 
 def _guarded(value: object, path: str, convert: Callable[[object, Path], object]) -> Any:
@@ -72,7 +91,15 @@ def _guarded(value: object, path: str, convert: Callable[[object, Path], object]
 
 def encode(value: object, path: str) -> str:
     """The JSON text of `value`. Raises like `json_value`."""
-    return json.dumps(json_value(value, path), allow_nan=False, separators=(",", ":"))
+    return compact(json_value(value, path)).decode()
+
+
+def compact(value: object) -> bytes:
+    """The JSON text of what `json_value` returned."""
+    try:
+        return msgspec.json.encode(value)
+    except OverflowError:  # an int of more than 64 bits
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _walk(value: object, path: Path, depth: int, convert: Callable[[object, Path], object]) -> Any:

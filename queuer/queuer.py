@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import gc
 import logging
 import signal
 import threading
@@ -217,6 +218,7 @@ class Queuer(StaticQueuer):
         try:
             if self._supervisor is None:
                 self.start(master_settings)
+            gc.freeze()  # the process is the worker's: what was loaded stays, and need not be looked through for ever
             if _next(happened) == "signal":
                 threading.Thread(target=self.stop, name="queuer stop").start()
                 while _next(happened) == "signal":

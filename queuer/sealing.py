@@ -20,6 +20,9 @@ from queuer.values import ClaimedJob, NewJob, Outcome, SealedFailure
 _INHERITED = ("parameters", "parameters_keyed")
 _TEXTS = ("error", "series_error")
 
+#: How the JSON text of something sealed begins.
+_SEALED = f'"{MARK}'
+
 #: What is sealed of an entry of `failures`; see `Failure.words`.
 _WORDS = ("message", "traceback")
 
@@ -36,8 +39,7 @@ def sealed_new(cipher: Cipher, job: NewJob) -> NewJob:
         return cipher.seal(_json(value), Place(job.rid, column, job.series_rid))
 
     metadata = job.options.metadata
-    return replace(
-        job,
+    return job._replace(
         parameters=seal(job.parameters, "parameters"),
         parameters_keyed=seal(job.parameters_keyed or {}, "parameters_keyed"),
         options=replace(job.options, metadata=None),
@@ -55,8 +57,7 @@ def opened_new(cipher: Cipher, job: NewJob) -> NewJob:
         return json.loads(cipher.open(sealed, Place(job.rid, column, job.series_rid)))
 
     metadata = job.sealed_metadata
-    return replace(
-        job,
+    return job._replace(
         parameters=open_json(job.parameters, "parameters"),
         parameters_keyed=open_json(job.parameters_keyed, "parameters_keyed"),
         options=replace(job.options, metadata=None if metadata is None else open_json(metadata, "metadata")),
@@ -71,9 +72,9 @@ def opened_claim(cipher: Cipher, job: ClaimedJob) -> ClaimedJob:
     Raises:
         DecryptionError: A value can't be opened, or is clear in a row that says that it is sealed.
     """
-    texts = {"parameters": job.parameters, "parameters_keyed": job.parameters_keyed}
-    if job.key_id is None and not any(text.startswith(f'"{MARK}') for text in texts.values()):
+    if job.key_id is None and not (job.parameters.startswith(_SEALED) or job.parameters_keyed.startswith(_SEALED)):
         return job
+    texts = {"parameters": job.parameters, "parameters_keyed": job.parameters_keyed}
 
     def open_text(value: Any, column: str) -> str:
         place = Place(job.rid, column, job.series_rid)
@@ -102,8 +103,7 @@ def sealed_outcome(cipher: Cipher, outcome: Outcome) -> Outcome:
             sealed_error=cipher.seal(failure.error, Place(job.rid, "error")),
             sealed=cipher.seal(_json(failure.words()), Place(job.rid, f"failures/{job.attempt}")),
         )
-    return replace(
-        outcome,
+    return outcome._replace(
         results=outcome.results and _json(cipher.seal(outcome.results, Place(job.rid, "results"))),
         failure=failure,
         series_error=said and cipher.seal(said, Place(job.rid, "series_error")),

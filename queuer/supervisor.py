@@ -24,7 +24,7 @@ from queuer.options import MasterSettings
 from queuer.sealing import opened_claim, sealed_outcome
 from queuer.states import WorkerRequest, WorkerStatus
 from queuer.tasks import TaskRegistry
-from queuer.values import Beat, ClaimedJob, HeldJob, Outcome
+from queuer.values import Beat, Claim, ClaimedJob, HeldJob, Outcome
 from queuer.worker.attempt import ending_of
 from queuer.worker.claimer import Claimer
 from queuer.worker.heartbeat import Heartbeat
@@ -83,7 +83,7 @@ class Supervisor:
         # Outcomes that can't be written must not pile up without end while the database is away.
         self._most_unwritten = max(1000, 10 * place.identity.max_concurrency)
 
-        self._reporter = Reporter(self._finish, self._wake)
+        self._reporter = Reporter(self._finish, self._wake, is_busy=lambda: self._runner.waiting > 0)
         self._planner = Planner(self._next_interval_func)
         self._runner = Runner(
             place.identity.max_concurrency,
@@ -95,9 +95,7 @@ class Supervisor:
             unseal=lambda job: opened_claim(place.database.cipher, job),
         )
         self._missing_keys = MissingKeys(lambda: work.missing_key(place.database, place.abilities))
-        self._claimer = Claimer(
-            claim=self._claim, seconds_until_due=self._seconds_until_due, room=self._room, run=self._run
-        )
+        self._claimer = Claimer(claim=self._claim, room=self._room, run=self._run)
         self._heartbeat = Heartbeat(
             self._runner,
             self._reporter,
@@ -210,12 +208,11 @@ class Supervisor:
         self._thread_watch.ran(job.task_name for job in jobs)
         self._runner.run(jobs)
 
-    def _claim(self, limit: int) -> Sequence[ClaimedJob]:
-        return work.claim(self._place.database, self._rid, self._place.abilities, limit)
-
-    def _seconds_until_due(self) -> float | None:
-        self._missing_keys.look()  # now that the worker has got all that it could
-        return work.seconds_until_due(self._place.database, self._place.abilities)
+    def _claim(self, limit: int, marks: Mapping[str, int]) -> Claim:
+        claim = work.claim(self._place.database, self._rid, self._place.abilities, limit, marks)
+        if len(claim.jobs) < limit:
+            self._missing_keys.look()  # now that the worker has got all that it could
+        return claim
 
     def _finish(self, outcomes: Sequence[Outcome]) -> None:
         finish(self._place.database, self._rid, outcomes)
@@ -270,12 +267,12 @@ class Supervisor:
             self._elector.wake()
             self._heartbeat.wake()
 
-    def _added(self, _payload: str | None) -> None:
-        self._claimer.tell()
+    def _added(self, payload: str | None) -> None:
+        self._claimer.tell(min(events.read_ids(payload or ""), default=0))
 
     def _room(self) -> int:
         may_take = not self._is_stopping and self._reporter.backlog < self._most_unwritten
-        return self._runner.free if may_take else 0
+        return self._runner.room() if may_take else 0
 
     def _wake(self) -> None:
         self._claimer.wake()

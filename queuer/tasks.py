@@ -4,6 +4,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, Literal, ParamSpec, TypeVar, cast, get_args, overload
 
 from queuer.annotations import CallReader, Reader, call_reader, hints, reader
@@ -14,6 +15,8 @@ from queuer.session_parameters import SessionParameter, session_parameter
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 #: Where a task runs. "thread" is the worker's own process: a thread, or the event loop when it is a coroutine function.
 #: "process" is a child process, which a timeout can kill and a crash can't carry further.
@@ -36,6 +39,7 @@ class Task:
     arguments: CallReader | None = field(init=False, repr=False, compare=False)
     #: The same for what the task returns.
     result: Reader | None = field(init=False, repr=False, compare=False)
+    _counts: tuple[int, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         signature, annotations = _signature(self.fn), hints(self.fn)
@@ -54,6 +58,7 @@ class Task:
         object.__setattr__(self, "signature", signature)
         object.__setattr__(self, "arguments", call_reader(self.name, parameters, annotations))
         object.__setattr__(self, "result", reader(annotations.get("return", Any)))
+        object.__setattr__(self, "_counts", _positional_counts(parameters))
 
     def read(
         self, parameters: Sequence[Any], parameters_keyed: Mapping[str, Any]
@@ -71,14 +76,29 @@ class Task:
             unreadable.is_final = True
             raise
 
+    def fits(self, count: int) -> bool:
+        """Whether a call with so many positional arguments is known to be one that the signature allows."""
+        fewest, most = self._counts
+        return fewest <= count <= most
+
     def check_arguments(self, parameters: Sequence[Any], parameters_keyed: Mapping[str, Any]) -> None:
         """Raises `InvalidParameters` when a call with these arguments could only fail."""
-        if self.signature is None:
+        if self.signature is None or (not parameters_keyed and self.fits(len(parameters))):
             return
         try:
             self.signature.bind(*parameters, **parameters_keyed)
         except TypeError as error:
             raise InvalidParameters(f"task {self.name!r} takes {self.signature}: {error}") from None
+
+
+def _positional_counts(parameters: Sequence[inspect.Parameter]) -> tuple[int, int]:
+    """How many arguments a call may have, at least and at most, when all are positional. At most -1 = there may be no
+    such call."""
+    required = [parameter for parameter in parameters if parameter.default is parameter.empty]
+    positional = [parameter for parameter in parameters if parameter.kind in _POSITIONAL]
+    if any(parameter.kind is parameter.KEYWORD_ONLY for parameter in required):
+        return 0, -1
+    return sum(parameter.kind in _POSITIONAL for parameter in required), len(positional)
 
 
 def _is_async(fn: Callable[..., Any]) -> bool:
@@ -126,6 +146,7 @@ class TaskRegistry:
         self._what = what
         self._adding = adding
         self._tasks: dict[str, Task] = {}
+        self._by_function: dict[object, Task] = {}
         self._lock = threading.Lock()
 
     def add(self, fn: object, name: str | None = None, executor: ExecutorName = "thread") -> Task:
@@ -150,12 +171,17 @@ class TaskRegistry:
                     f" add this one with {self._adding}_with_name(fn, another_name)"
                 )
             self._tasks[task.name] = task
+            if type(task.fn) is FunctionType:
+                self._by_function.setdefault(task.fn, task)
         return task
 
     def remove(self, task: Task) -> None:
         """Forgets a task of this registry's own."""
         with self._lock:
             self._tasks.pop(task.name, None)
+            self._by_function = {
+                known.fn: known for known in reversed(self._tasks.values()) if type(known.fn) is FunctionType
+            }
 
     def get(self, name: str) -> Task | None:
         return self._tasks.get(name) or (self._declared.get(name) if self._declared else None)
@@ -173,6 +199,8 @@ class TaskRegistry:
             TaskNotRegistered: A callable that was not registered here.
             TypeError: Neither a callable nor a name.
         """
+        if isinstance(task, FunctionType) and (found := self._by_function.get(task)):
+            return found.name, found
         if is_a(task, Task):
             known = cast("Task", task)
             return known.name, known

@@ -1,41 +1,44 @@
 """What travels between the layers: frozen values, no ORM instances. The hot path is made of these."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from queuer.options import Options
+from queuer.options import NO_OPTIONS, Options
 from queuer.states import JobStatus, WorkerRequest
 
 #: Attempts at a job, and runs of a series, at most: the tables take no more.
 MOST_ATTEMPTS = MOST_RUNS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job that was checked and is ready to be inserted. The rid is picked by who adds it.
-
-    Args:
-        key_id: Of the key by which it is encrypted: then the parameters are texts, and so is the metadata, which
-            `sealed_metadata` holds in place of the options.
-    """
+class NewJob(NamedTuple):
+    """A job that was checked and is ready to be inserted. The rid is picked by who adds it."""
 
     rid: UUID
     task_name: str
     parameters: Sequence[Any] | str = ()
     parameters_keyed: dict[str, Any] | str | None = None
-    options: Options = field(default_factory=Options)
+    options: Options = NO_OPTIONS
     parent_rid: UUID | None = None
+    #: The metadata as a text, in place of that in the options, when the job is encrypted.
     sealed_metadata: str | None = None
+    #: Of the key by which it is encrypted: then the parameters are texts.
     key_id: str | None = None
 
     @property
     def options_json(self) -> dict[str, Any]:
         written = self.options.to_json()
         return written if self.sealed_metadata is None else written | {"metadata": self.sealed_metadata}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that there is to say of the job is its task and its positional parameters."""
+        is_bare = self.options is NO_OPTIONS and self.parent_rid is None and not self.parameters_keyed
+        return is_bare and self.key_id is None
 
     @property
     def status(self) -> JobStatus:
@@ -79,6 +82,21 @@ class ClaimedJob(NamedTuple):
     @property
     def key(self) -> AttemptKey:
         return self.rid, self.attempt
+
+
+NO_MARKS: Mapping[str, int] = MappingProxyType({})
+
+
+class Claim(NamedTuple):
+    """What a worker gets when it asks for jobs."""
+
+    #: The oldest first.
+    jobs: Sequence[ClaimedJob]
+    #: When the next scheduled job that it could take is due, by the database's clock; not above zero when one is due
+    #: that somebody else holds; None = there is none.
+    seconds_until_due: float | None = None
+    #: Of each task that had any, the highest id of the queued jobs that were taken: all before it are taken, too.
+    marks: Mapping[str, int] = NO_MARKS
 
 
 class HeldJob(NamedTuple):
@@ -184,42 +202,34 @@ class SealedFailure(Failure):
         return {"type": self.type, "sealed": self.sealed}
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What a task came to, in texts, so that it can also come from another process.
+class Ending(NamedTuple):
+    """What a task came to, in texts, so that it can also come from another process."""
 
-    Args:
-        results: JSON text of what it returned, in a list.
-        failure: What it raised instead.
-        is_final: Another attempt could but fail the same way.
-    """
-
+    #: JSON text of what it returned, in a list.
     results: str | None = None
+    #: What it raised instead.
     failure: Failure | None = None
+    #: Another attempt could but fail the same way.
     is_final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an attempt ended.
-
-    Args:
-        elapsed: Seconds from the claim to the end, by a monotonic clock: the database adds them to its own instants.
-        results: JSON text, when it succeeded.
-        delay: Seconds until the retry, when there is one.
-        next_run_at: When the series goes on, if it does.
-        series_error: Why it does not, although it should.
-        is_kept: Whether the failure is added to those that the row keeps.
-    """
+class Outcome(NamedTuple):
+    """How an attempt ended."""
 
     job: ClaimedJob
     verdict: Verdict
+    #: Seconds from the claim to the end, by a monotonic clock: the database adds them to its own instants.
     elapsed: float
+    #: JSON text, when it succeeded.
     results: str | None = None
     failure: Failure | None = None
+    #: Seconds until the retry, when there is one.
     delay: float = 0.0
+    #: When the series goes on, if it does.
     next_run_at: datetime | None = None
+    #: Why it does not, although it should.
     series_error: str | None = None
+    #: Whether the failure is added to those that the row keeps.
     is_kept: bool = True
 
     @property

@@ -4,19 +4,23 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Engine, select
+import psycopg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import PoolProxiedConnection
 
 from queuer.cipher import NO_KEYS, Cipher
 from queuer.config import DatabaseConfiguration
 from queuer.database.async_engines import AsyncEngines
-from queuer.database.engines import translated, was_rolled_back
+from queuer.database.engines import in_haste, is_outdated, translated, was_rolled_back
 from queuer.database.under_way import UnderWay, impatient
 from queuer.errors import DatabaseUnavailable, QueuerError
+from queuer.repositories.direct import Direct
 from queuer.repositories.idleness import limited
 from queuer.retry import reconnect_delay
 
@@ -84,7 +88,7 @@ class Database:
                 Session(self.engine, **self._options) as session,
                 session.begin(),
             ):
-                begun(session.connection(execution_options=_READ_COMMITTED))
+                begun(_driver_of(session.connection(execution_options=_READ_COMMITTED)))
                 if self._limits_idleness:
                     session.execute(select(limited()))
                 return work(session)
@@ -106,10 +110,45 @@ class Database:
                 self._under_way.entered() as begun,
                 Session(self.engine, **self._options) as session,
             ):
-                begun(session.connection(execution_options=_AUTOCOMMIT))
+                begun(_driver_of(session.connection(execution_options=_AUTOCOMMIT)))
                 return work(session)
 
         return self._repeated(once, tries)
+
+    def run_direct(self, work: Callable[[Session | Direct], T]) -> T:
+        """Like `run_single`, past SQLAlchemy's session, which takes longer than a small statement does.
+
+        Not on an application's engine: its hooks are to see every statement. For work that is done again, under the
+        same rid or fence, when its connection turns out to be dead.
+        """
+        if not self._is_ours:
+            return self.run_single(work)
+
+        def once() -> T:
+            with (
+                translated(self.config),
+                self._under_way.entered() as begun,
+                closing(self._taken_in_haste()) as lent,
+            ):
+                connection = cast("psycopg.Connection[Any]", lent.driver_connection)
+                begun(connection)
+                if not connection.autocommit:  # it may stay so: whoever wants a transaction says so
+                    connection.autocommit = True
+                try:
+                    return work(Direct(connection, self.config.schema))
+                except psycopg.Error as error:
+                    if is_outdated(error):
+                        lent.invalidate()
+                    raise
+                finally:
+                    if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                        lent.invalidate()  # it broke, or somebody interrupted the statement
+
+        return self._repeated(once, TRIES)
+
+    def _taken_in_haste(self) -> PoolProxiedConnection:
+        with in_haste():
+            return self.engine.raw_connection()
 
     async def run_async(self, work: Work[T]) -> T:
         """`run` for a coroutine."""
@@ -199,6 +238,10 @@ class Database:
             self.engine.dispose()
         if isinstance(self._async_engines, AsyncEngines):
             self._async_engines.close()
+
+
+def _driver_of(connection: Connection) -> "psycopg.Connection[Any]":
+    return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
 
 
 def _delays(tries: int) -> Iterator[float]:

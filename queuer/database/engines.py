@@ -1,14 +1,17 @@
 """Makes SQLAlchemy engines from a configuration, and tells what their errors mean."""
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
@@ -18,6 +21,19 @@ from queuer.database.liveness import LIVENESS, SERVER_SIDE, Connection
 from queuer.errors import ConfigurationError, DatabaseUnavailable, NotPermitted
 
 OLDEST_SERVER = 140_000
+
+#: Seconds in the pool after which even who is in haste asks whether a connection still lives: an empty round trip.
+RESTS_AFTER = 0.5
+
+#: For a worker's connections, which send a few statements again and again: plan each once, not each time, and by the
+#: indexes they are made for, whatever the statistics of a table that was empty a moment ago say. Planning a claim takes
+#: as long as a small one itself.
+WORKER_SETTINGS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+}
 
 # SQLSTATE classes and codes of a server that can't be used now, while the same may work later: connection exceptions,
 # read-only after a failover, invalid authorization, unknown database, rollback by deadlock or serialization,
@@ -41,36 +57,79 @@ def create(
     pings: bool = True,
     translates: bool = True,
     creator: Callable[[], DBAPIConnection] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Engine:
     """An engine with a pool of its own, of `most` connections at most. Opens nothing yet.
 
     Args:
-        pings: Replace a connection that died in the pool before it is used, at the price of an empty round trip. A
-            worker does without: what fails it does again.
+        pings: Replace a connection that died while it rested in the pool. A worker does without: what fails it does
+            again.
         translates: Tables without a schema are in the queue's.
         creator: Opens a connection; None = by the configuration.
+        settings: Of PostgreSQL, for each connection.
     """
     options = engine_options(config, application_name=application_name, most=most, translates=translates)
-    options["pool_pre_ping"] = pings
     if creator is not None:
         options["creator"] = creator
     engine = create_engine(config.url, poolclass=_Pool, **options)
     if creator is None:
         event.listen(engine, "do_connect", lambda _dialect, _record, args, keyed: Connection.connect(*args, **keyed))
-    attend(engine)
+    attend(engine, settings or {})
+    if pings:
+        ping_rested(engine)
     return engine
 
 
-def attend(engine: Engine) -> None:
-    """Lets the server notice when we are gone, and drops connections that are of no use any more."""
+def attend(engine: Engine, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Lets the server notice when we are gone, and drops connections that are of no use any more.
+
+    Args:
+        settings: More of PostgreSQL's, for each connection.
+    """
+    for_each = {**SERVER_SIDE, **settings}
 
     def opened(dbapi_connection: Any, _record: object) -> None:
         with closing(dbapi_connection.cursor()) as cursor:
-            pooling.set_up(_of_driver(dbapi_connection), cursor, SERVER_SIDE)
+            pooling.set_up(_of_driver(dbapi_connection), cursor, for_each)
         dbapi_connection.commit()
 
     event.listen(engine, "connect", opened)
     event.listen(engine, "handle_error", _failed)
+
+
+_haste = threading.local()
+
+
+@contextmanager
+def in_haste() -> Iterator[None]:
+    """Within it this thread takes a connection that was in use a moment ago without asking whether it still lives.
+
+    For work that is done again when it does not.
+    """
+    _haste.is_on = True
+    try:
+        yield
+    finally:
+        _haste.is_on = False
+
+
+def ping_rested(engine: Engine) -> None:
+    """Has connections that rested in the pool asked for a sign of life before they are used, and replaced."""
+
+    def returned(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["rests_since"] = monotonic()
+
+    def taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        rests_since = record.info.get("rests_since")
+        if rests_since is None or (getattr(_haste, "is_on", False) and monotonic() - rests_since < RESTS_AFTER):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error  # the pool tries another
+
+    event.listen(engine, "checkin", returned)
+    event.listen(engine, "checkout", taken)
 
 
 def _of_driver(dbapi_connection: Any) -> Any:
@@ -79,11 +138,11 @@ def _of_driver(dbapi_connection: Any) -> Any:
 
 
 def _failed(context: ExceptionContext) -> None:
-    if isinstance(context.original_exception, psycopg.Error) and _is_outdated(context.original_exception):
+    if isinstance(context.original_exception, psycopg.Error) and is_outdated(context.original_exception):
         context.is_disconnect = True
 
 
-def _is_outdated(error: psycopg.Error) -> bool:
+def is_outdated(error: psycopg.Error) -> bool:
     """Whether the same statement would succeed on a new connection: this one's server became a standby, or a migration
     has changed the type of what a prepared statement returns.
     """
@@ -115,8 +174,8 @@ def engine_options(
         "connect_args": {**LIVENESS, **config.parameters, "application_name": application_name[:63]},
         "pool_size": -(-most // 2),
         "max_overflow": most // 2,
-        "pool_pre_ping": True,
         "pool_use_lifo": True,
+        "pool_reset_on_return": None,  # units of work end what they begin
         "hide_parameters": True,  # else every database error would log what jobs carry
         "execution_options": execution_options(config) if translates else {},
     }
@@ -135,31 +194,36 @@ def translated(config: DatabaseConfiguration) -> Iterator[None]:
         yield
     except DBAPIError as error:
         if sqlstate_of(error) == _INSUFFICIENT_PRIVILEGE:
-            raise NotPermitted(
-                f"user {config.username!r} may not do this: {first_line(error)}; grant it what its role takes, as"
-                " docs/security.md lists it"
-            ) from error
+            raise _not_permitted(config, error) from error
         if not _is_unavailable(error):
             raise
         raise unavailable(config, error.orig or error) from error
     except PoolTimeout as error:
         raise unavailable(config, error) from error
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
+        if error.sqlstate == _INSUFFICIENT_PRIVILEGE:
+            raise _not_permitted(config, error) from error
+        if not _means_unavailable(error):
+            raise
         raise unavailable(config, error) from error
+
+
+def _not_permitted(config: DatabaseConfiguration, reason: BaseException) -> NotPermitted:
+    return NotPermitted(
+        f"user {config.username!r} may not do this: {first_line(reason)}; grant it what its role takes, as"
+        " docs/security.md lists it"
+    )
 
 
 def was_rolled_back(error: DatabaseUnavailable) -> bool:
     """Whether the server is there and has done nothing, for a reason that may be gone already."""
-    cause = error.__cause__
-    if not isinstance(cause, DBAPIError):
-        return False
-    return sqlstate_of(cause) in _ROLLED_BACK or (isinstance(cause.orig, psycopg.Error) and _is_outdated(cause.orig))
+    cause = _said_by_driver(error.__cause__)
+    return _sqlstate(cause) in _ROLLED_BACK or (isinstance(cause, psycopg.Error) and is_outdated(cause))
 
 
 def was_locked_out(error: DatabaseUnavailable) -> bool:
     """Whether somebody held a lock for longer than was waited for it."""
-    cause = error.__cause__
-    return isinstance(cause, DBAPIError) and sqlstate_of(cause) == "55P03"
+    return _sqlstate(_said_by_driver(error.__cause__)) == "55P03"
 
 
 def unavailable(config: DatabaseConfiguration, reason: BaseException) -> DatabaseUnavailable:
@@ -177,18 +241,28 @@ def first_line(error: BaseException) -> str:
 
 
 def _is_unavailable(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    sqlstate = sqlstate_of(error)
+    return error.connection_invalidated or _means_unavailable(error.orig)
+
+
+def _means_unavailable(error: BaseException | None) -> bool:
+    sqlstate = _sqlstate(error)
     if sqlstate is None:  # libpq itself speaks: the server was never reached, or is gone
-        return isinstance(error.orig, psycopg.OperationalError)
+        return isinstance(error, psycopg.OperationalError)
     return sqlstate.startswith(_UNAVAILABLE)
 
 
 def sqlstate_of(error: DBAPIError) -> str | None:
     """What the server says, whatever the driver; None = the server said nothing."""
+    return _sqlstate(error.orig)
+
+
+def _sqlstate(error: BaseException | None) -> str | None:
     # psycopg and asyncpg have the one, psycopg2 the other
-    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+
+
+def _said_by_driver(error: BaseException | None) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 def check_server(connection: sqlalchemy.Connection, oldest: int = OLDEST_SERVER) -> None:

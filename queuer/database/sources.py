@@ -34,7 +34,9 @@ class Source:
 
     def for_worker(self, purpose: str) -> Database:
         """For claiming and finishing: tasks that use the queuer can't take its connections."""
-        engine = engines.create(self.config, application_name=purpose, most=4, pings=False)
+        engine = engines.create(
+            self.config, application_name=purpose, most=4, pings=False, settings=engines.WORKER_SETTINGS
+        )
         return Database(engine, self.config, cipher=self.cipher, limits_idleness=True)
 
     def heart(self, purpose: str) -> Database:

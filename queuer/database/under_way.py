@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection
 
 from queuer.config import DatabaseConfiguration
 from queuer.database.engines import unavailable
@@ -30,7 +29,7 @@ class UnderWay:
         self._is_over = False
 
     @contextmanager
-    def entered(self) -> Iterator[Callable[[Connection], None]]:
+    def entered(self) -> Iterator[Callable[[psycopg.Connection[Any]], None]]:
         """A unit of work. It calls what it is given when it has its connection.
 
         Raises:
@@ -40,8 +39,8 @@ class UnderWay:
             raise unavailable(self._config, TimeoutError("it took too long, and there is no time left"))
         key = object()
 
-        def begun(connection: Connection) -> None:
-            self._connections[key] = connection.connection.driver_connection
+        def begun(connection: psycopg.Connection[Any]) -> None:
+            self._connections[key] = connection
 
         self._connections[key] = None
         try:

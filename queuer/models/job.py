@@ -14,8 +14,6 @@ from queuer.models.base import Base, status_type, told
 from queuer.options import Options
 from queuer.states import JobStatus
 
-# Predicates of the partial indexes. A statement must repeat them to the letter, with no bound parameter inside, or
-# PostgreSQL can't prove in a prepared statement's generic plan that the index will do.
 IS_QUEUED = text("status = 'QUEUED'")
 IS_SCHEDULED = text("status = 'SCHEDULED'")
 IS_RUNNING = text("status = 'RUNNING'")
@@ -124,12 +122,19 @@ class Job(JobRecord):
         ),
         # get_job, wait_for_job_finished: one job by its rid.
         Index("uq_job_rid", "rid", unique=True),
-        # claim: the oldest jobs that are due at once.
-        Index("ix_job_queued", "id", postgresql_where=IS_QUEUED),
-        # claim: scheduled jobs and retries that have become due; the claimer's timer: when the next one will.
-        Index("ix_job_scheduled", "scheduled_at", postgresql_where=IS_SCHEDULED),
-        # give back what a worker runs, when it stops.
-        Index("ix_job_running", "worker_rid", postgresql_where=IS_RUNNING),
+        # claim: the oldest jobs of a task that are due at once.
+        Index("ix_job_queued", "task_name", "id", postgresql_where=text("scheduled_at IS NULL")),
+        # claim: scheduled jobs and retries that have become due, and when the next one will.
+        Index("ix_job_scheduled", "task_name", "scheduled_at", postgresql_where=text("scheduled_at IS NOT NULL")),
+        # what a worker runs, and what a dead one ran. BRIN: a claim changes the status, and with any other index on it
+        # would have to enter the row anew into all of them.
+        Index(
+            "ix_job_running",
+            "status",
+            postgresql_using="brin",
+            postgresql_ops={"status": "text_bloom_ops"},
+            postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True, sort_order=-1)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from queuer import additions
 from queuer.cipher import Cipher
@@ -12,9 +12,10 @@ from queuer.database.database import Database, Work
 from queuer.errors import DatabaseUnavailable, NotPermitted
 from queuer.foreign import is_a, shown
 from queuer.models import Job
-from queuer.options import Options
+from queuer.options import NO_OPTIONS, Options
 from queuer.payload import checked, json_value
 from queuer.repositories import archive, jobs
+from queuer.rids import new_rid, new_rids
 from queuer.sealing import sealed_new
 from queuer.tasks import TaskRegistry
 from queuer.values import NewJob
@@ -46,8 +47,9 @@ def prepare(
     parameters_keyed: Mapping[str, Any],
     options: Options | None,
     cipher: Cipher,
+    rid: UUID | None = None,
 ) -> NewJob:
-    """A job that is fit to be inserted, encrypted if there is a key.
+    """A job that is fit to be inserted, encrypted if there is a key, under a new rid unless one is given.
 
     Raises:
         TaskNotRegistered: The task is a callable that is not registered.
@@ -65,7 +67,8 @@ def prepare(
         known.arguments.read(written, written_keyed)  # as the worker will: what it can't read is refused here
     if options is not None and options.metadata is not None:
         options = replace(options, metadata=checked(options.metadata, "metadata"))
-    return sealed_new(cipher, NewJob(uuid4(), name, written, written_keyed, options or Options(), current_rid()))
+    job = NewJob(rid or new_rid(), name, written, written_keyed, options or NO_OPTIONS, current_rid())
+    return sealed_new(cipher, job)
 
 
 def add(database: Database, job: NewJob) -> Job:
@@ -74,6 +77,8 @@ def add(database: Database, job: NewJob) -> Job:
     Who may add jobs but not read them gets the job without what the database adds, and is tried once.
     """
     try:
+        if job.is_plain and not database.is_write_only and not additions.watchers:
+            return database.run_direct(lambda session: jobs.insert_plain(session, job))
         added = database.run_single(adding(job, is_seen=not database.is_write_only))
     except DatabaseUnavailable:  # perhaps it was added, and the answer is what was lost
         if database.is_write_only:
@@ -175,15 +180,18 @@ def adding_batch_in_savepoint(registry: TaskRegistry, batch: Iterable[BatchJob],
 
 
 def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher) -> Iterator[NewJob]:
+    rids = new_rids()
     for number, item in enumerate(batch):
-        if not is_a(item, BatchJob):
+        if type(item) is not BatchJob and not is_a(item, BatchJob):
             raise TypeError(f"item {number} of the batch is {shown(item)}; allowed is a BatchJob")
-        if not is_a(item.parameters, (list, tuple)) or not is_a(item.parameters_keyed, Mapping):
+        if type(item.parameters) is list and type(item.parameters_keyed) is dict:
+            pass
+        elif not is_a(item.parameters, (list, tuple)) or not is_a(item.parameters_keyed, Mapping):
             raise TypeError(
                 f"item {number} of the batch has no list of parameters, or no dict of keyed ones: {shown(item)}"
             )
         try:
-            yield prepare(registry, item.task, item.parameters, item.parameters_keyed, item.options, cipher)
+            yield prepare(registry, item.task, item.parameters, item.parameters_keyed, item.options, cipher, next(rids))
         except Exception as error:
             error.add_note(f"in item {number} of the batch; none of its jobs was added")
             raise

@@ -22,8 +22,11 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
     An outcome of a job that is no longer this worker's is dropped and logged.
     """
     outcomes = [sealed_outcome(database.cipher, outcome) for outcome in outcomes]
-    work, is_single = _writing(worker_rid, outcomes)
-    written = database.run_single(work) if is_single else database.run(work)
+    if all(outcome.verdict is not Verdict.RETRY and outcome.next_run_at is None for outcome in outcomes):
+        written = database.run_direct(lambda direct: results.archive(direct, worker_rid, outcomes))
+    else:
+        work, is_single = _writing(worker_rid, outcomes)
+        written = database.run_single(work) if is_single else database.run(work)
     if missing := [outcome for outcome in outcomes if outcome.job.id not in written]:
         _explain(database, worker_rid, missing)
 

@@ -1,7 +1,7 @@
 """Interfering with jobs and workers, from anywhere."""
 
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from queuer import additions
 from queuer.context import current_rid
@@ -9,6 +9,7 @@ from queuer.database.database import Database
 from queuer.errors import DecryptionError, JobNotFound, WorkerNotFound
 from queuer.models import Job, JobArchive
 from queuer.repositories import archive, jobs, steering
+from queuer.rids import new_rid
 from queuer.sealing import sealed_new
 from queuer.states import WorkerRequest
 from queuer.values import NewJob, Page
@@ -64,8 +65,8 @@ def readd(database: Database, rid: UUID) -> Job:
             raise DecryptionError(
                 f"job {rid} can't be added again: it is encrypted with a key that is missing, or damaged"
             )
-        again = NewJob(uuid4(), ended.task_name, ended.parameters, ended.parameters_keyed, ended.options, current_rid())
-        again = sealed_new(database.cipher, again)
+        call = (ended.task_name, ended.parameters, ended.parameters_keyed)
+        again = sealed_new(database.cipher, NewJob(new_rid(), *call, ended.options, current_rid()))
         inserted = jobs.insert_one(session, again)
         additions.tell_inserted(session, [again])
         return inserted

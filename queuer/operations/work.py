@@ -6,20 +6,15 @@ from uuid import UUID
 from queuer.database.database import Database
 from queuer.operations.presence import Abilities
 from queuer.repositories import claims, steering
-from queuer.values import ClaimedJob
+from queuer.values import NO_MARKS, Claim
 
 
-def claim(database: Database, worker_rid: UUID, can: Abilities, limit: int) -> list[ClaimedJob]:
-    """Takes up to `limit` due jobs, in one round trip."""
-    return database.run_single(
-        lambda session: claims.claim(session, worker_rid, can.tasks, limit, can.next_interval_funcs, can.key_ids)
-    )
-
-
-def seconds_until_due(database: Database, can: Abilities) -> float | None:
-    """When the next scheduled job will be due; None = there is none."""
-    return database.run_single(
-        lambda session: claims.seconds_until_due(session, can.tasks, can.next_interval_funcs, can.key_ids)
+def claim(
+    database: Database, worker_rid: UUID, can: Abilities, limit: int, marks: Mapping[str, int] = NO_MARKS
+) -> Claim:
+    """Takes up to `limit` due jobs, in one round trip. Queued ones of a task only behind its mark."""
+    return database.run_direct(
+        lambda direct: claims.take(direct, worker_rid, can.tasks, limit, can.next_interval_funcs, can.key_ids, marks)
     )
 
 

@@ -1,111 +1,132 @@
 """Who runs what: claiming jobs, knowing when the next is due, and giving them back."""
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
-from typing import Any
+from functools import reduce
+from operator import itemgetter
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    BindParameter,
-    ColumnElement,
-    Double,
-    Integer,
-    Text,
-    and_,
-    any_,
-    bindparam,
-    case,
-    cast,
-    column,
-    exists,
-    extract,
-    func,
-    or_,
-    select,
-    union_all,
-    update,
-)
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import ARRAY, BigInteger, Integer, bindparam, column, exists, func, or_, select, update
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from queuer import events
-from queuer.models import IS_QUEUED, IS_RUNNING, IS_SCHEDULED, Job
+from queuer.events import NAMED_AT_MOST
+from queuer.models import IS_RUNNING, Job
 from queuer.models.base import within_calendar
-from queuer.repositories.notify import bound, ids_of, naming, waking
+from queuer.repositories.direct import DIALECT, Direct, rows, schema_of
+from queuer.repositories.notify import bound, channels, ids_of, naming, waking
 from queuer.states import JobStatus
-from queuer.values import MOST_ATTEMPTS, ClaimedJob, HeldJob
+from queuer.values import MOST_ATTEMPTS, NO_MARKS, Claim, ClaimedJob, HeldJob
 
 _IDS = ARRAY(BigInteger)
-_NEXT_INTERVAL = Job.options_json[("schedule", "next_interval")]
-_CAN_RUN = and_(
-    Job.task_name == any_(bindparam("tasks", type_=ARRAY(Text))),
-    or_(
-        # also one that is no name at all: whoever takes it says so
-        func.jsonb_typeof(_NEXT_INTERVAL).is_distinct_from("string"),
-        any_(bindparam("functions", type_=ARRAY(Text))) == _NEXT_INTERVAL.astext,
-    ),
+
+# The claim. For each task that the worker has, an index leads to its oldest jobs, so it never matters how many others
+# have. `…_share` reads, without a lock, how many of the first jobs of all belong to which task; `due` and `queued` then
+# lock that many of each, or others behind those that somebody else is just claiming. So no more are locked than are
+# taken, and across the tasks jobs are taken in the order of their insertion.
+#
+# Both indexes hold running jobs, too: a claim changes no column that stands in an index or its predicate, so the new
+# version of a row needs no new entries in any of them.
+#
+# Ids are handed over as an array, because the planner can't know how many there are, and would scan the table to join.
+_CLAIM = """
+WITH mine AS (SELECT name, after FROM unnest(%(tasks)s::text[], %(after)s::bigint[]) AS mine (name, after)),
+due_share AS (
+    SELECT name, count(*) AS share
+    FROM (SELECT name
+          FROM mine, LATERAL (SELECT scheduled_at FROM {job} WHERE {due} ORDER BY scheduled_at LIMIT %(limit)s) AS head
+          ORDER BY scheduled_at
+          LIMIT %(limit)s) AS first
+    GROUP BY name),
+due AS (
+    SELECT id
+    FROM due_share, LATERAL (
+        SELECT id FROM {job} WHERE {due} ORDER BY scheduled_at LIMIT share FOR UPDATE SKIP LOCKED) AS head),
+queued_share AS (
+    SELECT name, after, count(*) AS share
+    FROM (SELECT name, after
+          FROM mine, LATERAL (SELECT id FROM {job} WHERE {queued} ORDER BY task_name, id LIMIT %(limit)s) AS head
+          ORDER BY id
+          LIMIT %(limit)s - (SELECT count(*) FROM due)) AS first
+    GROUP BY name, after),
+queued AS (
+    SELECT id
+    FROM queued_share, LATERAL (
+        SELECT id FROM {job} WHERE {queued} ORDER BY task_name, id LIMIT share FOR UPDATE SKIP LOCKED) AS head),
+taken AS ({taken}),
+told AS (
+    SELECT count(pg_catalog.pg_notify(%(updated)s, names))
+    FROM (SELECT string_agg(id::text, ',') AS names
+          FROM (SELECT id, (row_number() OVER () - 1) / {named_at_most} AS chunk FROM taken) AS numbered
+          GROUP BY chunk) AS chunks
+    WHERE NOT (SELECT pg_try_advisory_xact_lock(%(updated_key)s))),
+next AS (
+    SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8 AS seconds, (SELECT count FROM told)
+    FROM mine, LATERAL (
+        SELECT scheduled_at FROM {job} WHERE {scheduled} AND id NOT IN (SELECT id FROM due)
+        ORDER BY scheduled_at LIMIT 1) AS head)
+SELECT next.*, taken.* FROM next LEFT JOIN taken ON true
+"""
+
+# The worker has the next-interval function that the job names, or it names none; what is no text is no name, and who
+# takes the job says so. In coalesce(), because the planner would else expect next to no row that names none.
+_FITS = """
+coalesce(jsonb_typeof(options -> 'schedule' -> 'next_interval') IS DISTINCT FROM 'string'
+         OR options -> 'schedule' ->> 'next_interval' = ANY (%(functions)s::text[]), false)"""
+
+# So has it the key by which the job is encrypted.
+_READABLE = "coalesce(key_id IS NULL OR key_id = ANY (%(keys)s::text[]), false)"
+
+# Retries, and what was given back, too. A predicate of the index must be repeated to the letter.
+_SCHEDULED = f"task_name = name AND scheduled_at IS NOT NULL AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"
+
+# Stable, unlike clock_timestamp(), so the index can be searched for it.
+_DUE = f"{_SCHEDULED} AND scheduled_at <= statement_timestamp()"
+
+# `after` is the id up to which the queued jobs of a task are taken. Before it lie the dead entries of those that ended:
+# as long as anybody holds an old snapshot PostgreSQL can't remove them, and would read them again with each claim.
+#
+# (task_name, id) > (name, after) AND task_name <= name says that task_name = name AND id > after, in a way that only
+# this index is in order for. With the other, the planner might walk over the jobs of all tasks by the primary key.
+_QUEUED = f"""
+(task_name, id) > (name, after) AND task_name <= name
+AND scheduled_at IS NULL AND status = 'QUEUED' AND {_FITS} AND {_READABLE}"""
+
+
+_TAKING = """
+UPDATE {job}
+SET status = 'RUNNING', worker_rid = %(worker)s, started_at = clock_timestamp(),
+    attempts = least(attempts, {most_attempts} - 1) + 1 -- else one row would let every claim fail
+WHERE {which}
+RETURNING scheduled_at IS NULL AS was_queued, id, rid, task_name,
+    -- as text: what one row holds may be more than Python reads, and must not lose the others' answer
+    parameters::text AS parameters, parameters_keyed::text AS parameters_keyed, options::text AS options,
+    attempts, jsonb_array_length(failures) AS failures, cancel_requested_at IS NOT NULL AS is_cancelled,
+    schedule_count,
+    -- what the next run of a series is reckoned from
+    CASE WHEN options ? 'schedule' THEN ARRAY[{planned_at}, clock_timestamp()] END AS instants,
+    series_rid, key_id"""
+_PLANNED_AT = within_calendar(func.coalesce(Job.occurrence_at, Job.created_at)).compile(dialect=DIALECT)
+
+
+def taking(which: str) -> str:
+    """SQL that marks jobs as running by `%(worker)s`, and returns whether each was queued, then what a `ClaimedJob`
+    holds, in its order. For `rows`."""
+    return _with_parts(_TAKING, which=which, planned_at=str(_PLANNED_AT), most_attempts=str(MOST_ATTEMPTS))
+
+
+def _with_parts(template: str, **parts: str) -> str:
+    return reduce(lambda text, part: text.replace(f"{{{part[0]}}}", part[1]), parts.items(), template)
+
+
+_CHOSEN = "id = ANY (array(SELECT id FROM due UNION ALL SELECT id FROM queued))"
+_CLAIM = _with_parts(
+    _CLAIM,
+    due=_DUE,
+    queued=_QUEUED,
+    scheduled=_SCHEDULED,
+    taken=taking(_CHOSEN),
+    named_at_most=str(NAMED_AT_MOST),
 )
-_CAN_READ = or_(Job.key_id.is_(None), any_(bindparam("keys", type_=ARRAY(Text))) == Job.key_id)
-_MINE = and_(_CAN_RUN, _CAN_READ)
-# What the next run of a series is reckoned from.
-_INSTANTS = array([within_calendar(func.coalesce(Job.occurrence_at, Job.created_at)), func.clock_timestamp()])
-# Stable, unlike clock_timestamp(), so the index on scheduled_at can be searched for it.
-_NOW = func.statement_timestamp()
-
-
-def taking(which: ColumnElement[bool], worker: ColumnElement[UUID]) -> ReturningUpdate[Any]:
-    """Marks jobs as running, and returns what a `ClaimedJob` holds, in its order."""
-    return (
-        update(Job)
-        .where(which)
-        .values(
-            status=JobStatus.RUNNING,
-            worker_rid=worker,
-            attempts=func.least(Job.attempts, MOST_ATTEMPTS - 1) + 1,  # else one row would let every claim fail
-            started_at=func.clock_timestamp(),
-        )
-        .returning(
-            Job.id,
-            Job.rid,
-            Job.task_name,
-            # As text: what one row holds may be more than Python reads, and must not lose the others' answer.
-            cast(Job.parameters, Text).label("parameters"),
-            cast(Job.parameters_keyed, Text).label("parameters_keyed"),
-            cast(Job.options_json, Text).label("options"),
-            Job.attempts,
-            func.jsonb_array_length(Job.failures).label("failures"),
-            Job.cancel_requested_at.is_not(None).label("is_cancelled"),
-            Job.schedule_count,
-            case((Job.options_json.has_key("schedule"), _INSTANTS)).label("instants"),
-            Job.series_rid,
-            Job.key_id,
-        )
-    )
-
-
-def _claim_statement() -> Any:
-    """Chooses due jobs and marks them as running, in one statement.
-
-    Rows are locked in CTEs: in a plain `IN (SELECT … LIMIT)` the planner may run the subquery again and lock more than
-    the limit. And they are handed over as an array: PostgreSQL can't know how many a LIMIT with an expression lets
-    through, and would guess a tenth of the table and scan it all to join.
-    """
-    limit: BindParameter[int] = bindparam("limit", type_=Integer)
-    due = select(Job.id).where(IS_SCHEDULED, Job.scheduled_at <= _NOW, _MINE).order_by(Job.scheduled_at).limit(limit)
-    due_ids = due.with_for_update(skip_locked=True).cte("due")
-    rest = limit - select(func.count()).select_from(due_ids).scalar_subquery()
-    queued = select(Job.id).where(IS_QUEUED, _MINE).order_by(Job.id).limit(rest)
-    queued_ids = queued.with_for_update(skip_locked=True).cte("queued")
-    chosen = union_all(select(due_ids.c.id), select(queued_ids.c.id))
-    is_chosen = Job.id == any_(func.array(chosen.scalar_subquery()))
-    taken = taking(is_chosen, bindparam("worker", type_=Job.rid.type)).cte("taken")
-    return select(*taken.c, naming(taken, taken.c.id, "updated"))
-
-
-_CLAIM = _claim_statement()
 
 
 def claim(
@@ -123,31 +144,56 @@ def claim(
 
     What another worker is just claiming is passed over, never waited for.
     """
-    mine = {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
-    parameters = {"worker": worker_rid, "limit": limit, **mine, **bound(session, updated=events.updated)}
-    taken = (ClaimedJob(*row[:-1]) for row in session.execute(_CLAIM, parameters))
-    return sorted(taken, key=attrgetter("id"))  # RETURNING promises no order
+    return list(take(session, worker_rid, tasks, limit, functions, keys).jobs)
 
 
-def seconds_until_due(
-    session: Session, tasks: Sequence[str], functions: Sequence[str] = (), keys: Sequence[str] = ()
-) -> float | None:
-    """When the next scheduled job of these tasks is due, in seconds by the database's clock; None = there is none.
+def take(
+    session: Session | Direct,
+    worker_rid: UUID,
+    tasks: Sequence[str],
+    limit: int,
+    functions: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    marks: Mapping[str, int] = NO_MARKS,
+) -> Claim:
+    """`claim`, and what the worker needs to know for the next one.
 
-    Not above zero when one is due already.
+    Args:
+        marks: Of a task, the id up to which its queued jobs are known to be taken.
     """
-    until = cast(extract("epoch", Job.scheduled_at - func.clock_timestamp()), Double)
-    query = select(until).where(IS_SCHEDULED, _MINE).order_by(Job.scheduled_at).limit(1)
-    return session.scalar(query, {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)})
+    parameters = {
+        "worker": worker_rid,
+        "tasks": list(tasks),
+        "functions": list(functions),
+        "keys": list(keys),
+        "limit": limit,
+        "after": [marks.get(task, 0) for task in tasks],
+        **channels(schema_of(session), updated=events.updated),
+    }
+    found = rows(session, _CLAIM, parameters)
+    seconds_until_due = found[0][0]
+    if found[0][3] is None:
+        return Claim([], seconds_until_due)
+    found.sort(key=itemgetter(3))  # by id: RETURNING promises no order
+    jobs = [ClaimedJob._make(row[3:]) for row in found]
+    queued = {job.task_name: job.id for job, row in zip(jobs, found, strict=True) if row[2]}  # the last of each remain
+    return Claim(jobs, seconds_until_due, queued)
+
+
+_MISSING_KEY = """
+SELECT key_id FROM {job}
+WHERE task_name = ANY (%(tasks)s::text[]) AND (status = 'QUEUED' OR status = 'SCHEDULED' AND scheduled_at <= now())
+    AND {fits} AND NOT {readable}
+LIMIT 1"""
+_MISSING_KEY = _with_parts(_MISSING_KEY, fits=_FITS, readable=_READABLE)
 
 
 def missing_key(
     session: Session, tasks: Sequence[str], functions: Sequence[str] = (), keys: Sequence[str] = ()
 ) -> str | None:
     """The id of a key that is not among `keys`, by which a job is encrypted that could be claimed else."""
-    is_due = or_(IS_QUEUED, and_(IS_SCHEDULED, Job.scheduled_at <= _NOW))
-    query = select(Job.key_id).where(is_due, _CAN_RUN, ~_CAN_READ).limit(1)
-    return session.scalar(query, {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)})
+    found = rows(session, _MISSING_KEY, {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)})
+    return found[0][0] if found else None
 
 
 _HELD = (

@@ -7,7 +7,7 @@ from sqlalchemy import func, literal, select, text
 from sqlalchemy.orm import Session
 
 from queuer.models import Job
-from queuer.repositories.notify import schema_of
+from queuer.repositories.direct import schema_of
 
 
 @dataclass(frozen=True, slots=True)

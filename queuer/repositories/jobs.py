@@ -8,34 +8,74 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection, Connection, sql
-from psycopg.types.json import Jsonb
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, DateTime, bindparam, column, func, literal, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 from sqlalchemy.util import await_only
 
 from queuer.models import Job, JobArchive
-from queuer.repositories.notify import schema_of
+from queuer.payload import compact, decode
+from queuer.repositories import copying
+from queuer.repositories.direct import Direct, rows, schema_of
 from queuer.repositories.search import paged_jobs
 from queuer.states import JobStatus
 from queuer.values import MOST_RUNS, NewJob, Page
 
 _INHERITED = ("task_name", "parameters", "parameters_keyed", "options", "queue", "priority", "parent_rid", "key_id")
 
-_COPIED: tuple[str, ...] = ("rid", "status", "task_name", "parameters", "parameters_keyed", "options")
-_COPIED += ("parent_rid", "series_rid", "scheduled_at", "occurrence_at", "key_id")
-_COPIED_TYPES: tuple[str, ...] = ("uuid", "text", "text", "jsonb", "jsonb", "jsonb")
-_COPIED_TYPES += ("uuid", "uuid", "timestamptz", "timestamptz", "text")
-
 #: Rows of one INSERT, for drivers without COPY.
 _INSERTED_AT_ONCE = 1000
+
+
+_INSERT = """
+INSERT INTO {job} (rid, task_name, parameters) VALUES (%(rid)s, %(task_name)s, %(parameters)s::jsonb)
+RETURNING id, created_at, parameters::text"""
+
+# What the table makes of columns that nobody names.
+_DEFAULTS: dict[str, Any] = {
+    "status": JobStatus.QUEUED,
+    "queue": "default",
+    "priority": 0,
+    "unique_key": None,
+    "parent_rid": None,
+    "series_rid": None,
+    "schedule_count": 1,
+    "occurrence_at": None,
+    "attempts": 0,
+    "losses": 0,
+    "worker_rid": None,
+    "scheduled_at": None,
+    "started_at": None,
+    "cancel_requested_at": None,
+    "key_id": None,
+}
 
 
 def insert_one(session: Session, job: NewJob) -> Job:
     """Inserts a job, and returns it as the database has it, detached from the session."""
     inserted = session.scalars(insert(Job).values(**_values(job)).returning(Job)).one()
     session.expunge(inserted)  # else a later change to it would be written at the caller's commit
+    return inserted
+
+
+def insert_plain(session: Session | Direct, job: NewJob) -> Job:
+    """`insert_one` for a plain job: in a third of its time."""
+    values = {"rid": job.rid, "task_name": job.task_name, "parameters": compact(job.parameters).decode()}
+    id, created_at, parameters = rows(session, _INSERT, values)[0]
+    inserted = Job()
+    inserted.__dict__ |= _DEFAULTS
+    inserted.__dict__ |= {
+        "id": id,
+        "rid": job.rid,
+        "task_name": job.task_name,
+        "parameters": decode(parameters),
+        "parameters_keyed": {},
+        "options_json": {},
+        "failures": [],
+        "created_at": created_at,
+    }
+    make_transient_to_detached(inserted)
     return inserted
 
 
@@ -124,35 +164,23 @@ def _copy_in(session: Session, driver: Connection | AsyncConnection, jobs: Itera
     schema = schema_of(session)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
         sql.Identifier(schema, Job.__tablename__) if schema else sql.Identifier(Job.__tablename__),
-        sql.SQL(", ").join(map(sql.Identifier, _COPIED)),
+        sql.SQL(", ").join(map(sql.Identifier, copying.COLUMNS)),
     )
+    rids: list[UUID] = []
     if isinstance(driver, AsyncConnection):
-        return await_only(_copy_in_async(driver, statement, jobs))
-    rids = []
+        await_only(_send(driver, statement, copying.chunks(jobs, rids)))
+        return rids
     with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(_COPIED_TYPES)
-        for job in jobs:
-            copy.write_row(_row(job))
-            rids.append(job.rid)
+        for chunk in copying.chunks(jobs, rids):
+            copy.write(chunk)
     return rids
 
 
-async def _copy_in_async(driver: AsyncConnection[Any], statement: sql.Composed, jobs: Iterable[NewJob]) -> list[UUID]:
-    rids = []
+async def _send(driver: AsyncConnection[Any], statement: sql.Composed, chunks: Iterable[bytes]) -> None:
     async with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(_COPIED_TYPES)
-        for job in jobs:
-            await copy.write_row(_row(job))
-            rids.append(job.rid)
-            if len(rids) % 100 == 0:
-                await asyncio.sleep(0)  # others in the event loop want to go on, too
-    return rids
-
-
-def _row(job: NewJob) -> tuple[Any, ...]:
-    json = (Jsonb(job.parameters), Jsonb(job.parameters_keyed or {}), Jsonb(job.options_json))
-    instants = (job.scheduled_at, job.scheduled_at)  # the second is occurrence_at
-    return (job.rid, job.status.value, job.task_name, *json, job.parent_rid, job.series_rid, *instants, job.key_id)
+        for chunk in chunks:
+            await copy.write(chunk)
+            await asyncio.sleep(0)  # others in the event loop want to go on, too
 
 
 def get(session: Session, rid: UUID) -> Job:

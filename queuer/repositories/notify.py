@@ -1,22 +1,13 @@
-"""Schemas and channels: where a session's statements go, and whom they tell."""
+"""Channels: whom a statement tells."""
 
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Text, bindparam, cast, func, select
+from sqlalchemy import CTE, ColumnElement, Text, bindparam, cast, func, not_, select
 from sqlalchemy.orm import Session
 
 from queuer.events import NAMED_AT_MOST, Channel
-
-
-def schema_of(session: Session) -> str | None:
-    """The schema of a session's statements: that of its `schema_translate_map`; None = the search path decides.
-
-    A session in a caller's transaction brings the map with each statement, and the schema as its `info`.
-    """
-    options = session.connection().get_execution_options()
-    schema: str | None = session.info.get("schema") or options.get("schema_translate_map", {}).get(None)
-    return schema
+from queuer.repositories.direct import Direct, schema_of
 
 
 def waking(changed: CTE) -> ColumnElement[Any]:
@@ -33,8 +24,9 @@ def naming(changed: CTE, column: ColumnElement[Any], channel: str) -> ColumnElem
     number = (func.row_number().over() - 1) // NAMED_AT_MOST
     numbered = select(cast(column, Text).label("name"), number.label("chunk")).select_from(changed).subquery()
     chunks = select(func.string_agg(numbered.c.name, ",").label("names")).group_by(numbered.c.chunk).subquery()
-    unheard = func.pg_try_advisory_xact_lock(bindparam(f"{channel}_key"))
-    told = select(func.count(func.pg_catalog.pg_notify(bindparam(channel), chunks.c.names))).where(~unheard)
+    # In a subquery of its own it is asked first, and once: when nobody listens, nothing is named.
+    unheard = select(func.pg_try_advisory_xact_lock(bindparam(f"{channel}_key"))).scalar_subquery()
+    told = select(func.count(func.pg_catalog.pg_notify(bindparam(channel), chunks.c.names))).where(not_(unheard))
     return told.scalar_subquery()
 
 
@@ -43,12 +35,16 @@ def ids_of(changed: CTE) -> ColumnElement[Any]:
     return select(func.array_agg(changed.c.id)).scalar_subquery()
 
 
-def bound(session: Session, **channels: Callable[[str], Channel]) -> dict[str, Any]:
+def bound(session: Session | Direct, **of: Callable[[str], Channel]) -> dict[str, Any]:
     """The parameters of `waking` and `naming`: `bound(session, ended=events.ended)`."""
-    schema = schema_of(session) or "public"
+    return channels(schema_of(session), **of)
+
+
+def channels(schema: str | None, **of: Callable[[str], Channel]) -> dict[str, Any]:
+    """`bound`, where the schema is known."""
     parameters: dict[str, Any] = {}
-    for name, of in channels.items():
-        channel = of(schema)
+    for name, channel_of in of.items():
+        channel = channel_of(schema or "public")
         parameters |= {name: channel.name, f"{name}_key": channel.key}
     return parameters
 

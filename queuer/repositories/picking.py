@@ -4,14 +4,17 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, func, literal, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from queuer.models import IS_QUEUED, IS_SCHEDULED, Job
+from queuer.models import IS_SCHEDULED, Job
 from queuer.repositories.claims import taking
+from queuer.repositories.direct import rows
 from queuer.values import ClaimedJob
 
-_IS_DUE = or_(IS_QUEUED, IS_SCHEDULED & (Job.scheduled_at <= func.clock_timestamp()))
+_WAITS = "rid = %(rid)s AND status IN ('QUEUED', 'SCHEDULED')"
+_TAKE = taking(_WAITS)
+_TAKE_DUE = taking(f"{_WAITS} AND (status = 'QUEUED' OR scheduled_at <= clock_timestamp())")
 
 
 def take(session: Session, worker_rid: UUID, rid: UUID, *, before_due: bool = False) -> ClaimedJob | None:
@@ -20,10 +23,8 @@ def take(session: Session, worker_rid: UUID, rid: UUID, *, before_due: bool = Fa
     Args:
         before_due: Also when it is scheduled for later.
     """
-    which = and_(Job.rid == rid, or_(IS_QUEUED, IS_SCHEDULED) if before_due else _IS_DUE)
-    taken = taking(which, literal(worker_rid, Job.rid.type)).execution_options(synchronize_session=False)
-    row = session.execute(taken).one_or_none()
-    return ClaimedJob(*row) if row else None
+    taken = rows(session, _TAKE if before_due else _TAKE_DUE, {"worker": worker_rid, "rid": rid})
+    return ClaimedJob._make(taken[0][1:]) if taken else None
 
 
 def scheduled(session: Session, rids: Collection[UUID], until: datetime | None = None) -> list[tuple[UUID, str]]:

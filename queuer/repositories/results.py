@@ -5,7 +5,7 @@ job that was given to someone else is left alone, and is missing from what is re
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +36,7 @@ from sqlalchemy.orm import Session
 
 from queuer import events
 from queuer.models import Job, JobArchive
+from queuer.repositories.direct import Direct, Prepared
 from queuer.repositories.idleness import limited
 from queuer.repositories.moving import moved_to_archive
 from queuer.repositories.notify import bound, ids_of, naming, waking
@@ -55,15 +56,21 @@ _FIELDS = {
     "series_error": Text,
 }
 
+
+def _array(name: str, kind: Any) -> ColumnElement[Any]:
+    return bindparam(name, type_=ARRAY(Text)) if kind is Text else cast(bindparam(name, type_=Text), ARRAY(kind))
+
+
 #: Failures of a job that are kept with their messages and tracebacks; the older ones without.
 KEPT_WHOLE = 100
 
 #: SQLAlchemy keeps the bare names of columns for itself in an UPDATE.
 _PARAMETER = "outcome_"
 
-# Outcomes travel as one array for each field, so the statement is the same for one and for a thousand.
+# Outcomes travel as one array for each field, so the statement is the same for one and for a thousand. Those of numbers
+# and rids travel as text: to write arrays takes the driver longer than all the rest.
 _OUTCOME = (
-    func.unnest(*(bindparam(_PARAMETER + name, type_=ARRAY(kind)) for name, kind in _FIELDS.items()))
+    func.unnest(*(_array(_PARAMETER + name, kind) for name, kind in _FIELDS.items()))
     .table_valued(*(column(name, kind) for name, kind in _FIELDS.items()))
     .render_derived(name="outcome")
 )
@@ -131,7 +138,7 @@ def _reschedule_statement() -> Any:
     return select(ids_of(waiting), waking(waiting), naming(waiting, waiting.c.id, "updated"))
 
 
-_ARCHIVE = _archive_statement()
+_ARCHIVE = Prepared(_archive_statement())
 _RESCHEDULE = _reschedule_statement()
 
 
@@ -150,13 +157,13 @@ def hold(session: Session, worker_rid: UUID, job: ClaimedJob) -> bool:
     return session.scalar(mine.with_for_update()) is not None
 
 
-def archive(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
+def archive(session: Session | Direct, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
     """Moves ended jobs from `job` to `job_archive` and tells those who wait for them. Returns the ids of the moved.
 
     One statement: a job is in exactly one of the two tables, whatever happens.
     """
     channels = bound(session, ended=events.ended)
-    return set(session.scalar(_ARCHIVE, {**channels, **_parameters(worker_rid, outcomes)}) or ())
+    return set(_ARCHIVE.scalar(session, {**channels, **_parameters(worker_rid, outcomes)}) or ())
 
 
 def reschedule(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
@@ -185,18 +192,23 @@ def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcom
 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     fields = {
-        "id": [outcome.job.id for outcome in outcomes],
-        "rid": [outcome.job.rid for outcome in outcomes],
-        "attempt": [outcome.job.attempt for outcome in outcomes],
+        "id": _array_of(outcome.job.id for outcome in outcomes),
+        "rid": _array_of(outcome.job.rid.hex for outcome in outcomes),
+        "attempt": _array_of(outcome.job.attempt for outcome in outcomes),
         "verdict": [outcome.verdict.name for outcome in outcomes],
-        "elapsed": [outcome.elapsed for outcome in outcomes],
+        "elapsed": _array_of(outcome.elapsed for outcome in outcomes),
         "results": [outcome.results for outcome in outcomes],
         "error": [outcome.failure.error if outcome.failure else None for outcome in outcomes],
         "failure": [_failure_json(outcome) for outcome in outcomes],
-        "delay": [outcome.delay for outcome in outcomes],
+        "delay": _array_of(outcome.delay for outcome in outcomes),
         "series_error": [outcome.series_error for outcome in outcomes],
     }
     return {"worker": worker_rid, **{_PARAMETER + name: values for name, values in fields.items()}}
+
+
+def _array_of(values: Iterable[object]) -> str:
+    """A literal of an array whose elements need no quotes."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 def _failure_json(outcome: Outcome) -> str | None:

@@ -29,8 +29,9 @@ from sqlalchemy.orm import Session
 from queuer import events
 from queuer.models import IS_RUNNING, Job, JobArchive, Worker
 from queuer.models.base import within_calendar
+from queuer.repositories.direct import schema_of
 from queuer.repositories.moving import moved_to_archive
-from queuer.repositories.notify import bound, ids_of, naming, schema_of, waking
+from queuer.repositories.notify import bound, ids_of, naming, waking
 from queuer.repositories.timescale import functions_of
 from queuer.states import JobStatus, WorkerStatus
 

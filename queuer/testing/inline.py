@@ -15,7 +15,7 @@ from queuer.additions import Origin, origins
 from queuer.errors import QueuerError
 from queuer.models import JobArchive
 from queuer.repositories import picking
-from queuer.repositories.notify import schema_of
+from queuer.repositories.direct import schema_of
 from queuer.testing import attempts
 from queuer.testing.calling import in_coroutine
 from queuer.testing.commits import Commits
@@ -222,7 +222,11 @@ def _run(job: _Waiting) -> attempts.Run | None:
 
 
 def _by_nearness(adder: Origin) -> list[Origin]:
-    """The queuer that added a job, then those of the same database, then others; the latest first of each. Earlier tests
-    may have left some, with tasks of the same names."""
+    """The queuer that added a job, then those of the same database, then others; the latest first.
+
+    Earlier tests may have left some that have tasks of the same names.
+    """
     latest_first = reversed(list(origins.values()))
-    return sorted(latest_first, key=lambda origin: (origin is not adder, origin.config.database != adder.config.database))
+    return sorted(
+        latest_first, key=lambda origin: (origin is not adder, origin.config.database != adder.config.database)
+    )

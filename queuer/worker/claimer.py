@@ -1,12 +1,14 @@
 """Asks for jobs: exactly as many as there are free slots, and only when there may be some."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
-from queuer.values import ClaimedJob
+from queuer.values import Claim, ClaimedJob
 from queuer.worker.loop import Loop
 
-#: Seconds after which it asks although nothing was heard: the net under the notifications.
+#: Seconds after which it asks although nothing was heard, and from the very first job on: the net under the
+#: notifications.
 POLL_INTERVAL = 5.0
 
 #: Seconds after a claim within which scheduled jobs that become due are left to the next one: a storm of them must not
@@ -22,9 +24,11 @@ LONGEST_WAIT = 0.5
 class Claimer:
     """Claims jobs and hands them to the runner.
 
+    It remembers for each task up to which id the queued jobs are taken, and goes on behind it. Jobs that come to lie
+    below are named by the notification that tells of them.
+
     Args:
-        claim: Takes up to so many due jobs.
-        seconds_until_due: When the next scheduled job will be due.
+        claim: Takes up to so many due jobs, and of the queued ones of a task only those behind its mark.
         room: How many jobs may be run now. `wake` has to be called when it grows.
         run: Begins jobs.
     """
@@ -32,18 +36,18 @@ class Claimer:
     def __init__(
         self,
         *,
-        claim: Callable[[int], Sequence[ClaimedJob]],
-        seconds_until_due: Callable[[], float | None],
+        claim: Callable[[int, Mapping[str, int]], Claim],
         room: Callable[[], int],
         run: Callable[[Sequence[ClaimedJob]], None],
     ) -> None:
         self._claim = claim
-        self._seconds_until_due = seconds_until_due
         self._room = room
         self._run = run
         self._loop = Loop("claimer", self._step)
-        self._news = True
-        self._ask_at = 0.0
+        self._lock = threading.Lock()
+        self._told: int | None = 0  # from which id on there are news
+        self._marks: dict[str, int] = {}
+        self._ask_at = self._start_over_at = 0.0
         self._shut_out = 0  # claims in a row that did not get what was due
         self.start = self._loop.start
         self.stop = self._loop.stop
@@ -52,27 +56,38 @@ class Claimer:
         #: Says that the database can be reached again.
         self.resume = self._loop.resume
 
-    def tell(self) -> None:
-        """Says that there may be new jobs."""
-        self._news = True
+    def tell(self, first: int = 0) -> None:
+        """Says that there may be new jobs, none of them with an id below `first`."""
+        with self._lock:
+            self._told = first if self._told is None else min(first, self._told)
         self._loop.wake()
 
     def _step(self) -> float | None:
         room = self._room()
         if room <= 0:
             return None
-        if not self._news and (wait := self._ask_at - monotonic()) > 0:
+        if self._told is None and (wait := self._ask_at - monotonic()) > 0:
             return wait
-        self._news = False  # before asking: news that come meanwhile must count
+        self._move_marks()
         self._ask_at = 0.0  # should asking fail, ask again
-        jobs = self._claim(room)
+        jobs, due, marks = self._claim(room, self._marks)
+        self._marks |= marks
         self._run(jobs)
         if len(jobs) == room:  # there may be more where these came from
-            self._news = True
             return 0
-        wait = self._wait_for(self._seconds_until_due())
+        wait = self._wait_for(due)
         self._ask_at = monotonic() + wait
         return wait
+
+    def _move_marks(self) -> None:
+        """Lowers them below what was told. News that come from here on are for the next claim."""
+        if monotonic() >= self._start_over_at:
+            self._marks.clear()
+            self._start_over_at = monotonic() + POLL_INTERVAL
+        with self._lock:
+            first, self._told = self._told, None
+        if first is not None:
+            self._marks = {task: min(mark, first - 1) for task, mark in self._marks.items()}
 
     def _wait_for(self, due: float | None) -> float:
         if due is None or due > 0:

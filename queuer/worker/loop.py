@@ -27,9 +27,14 @@ class Loop:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """Ends the wait. A wake during a step lets the next one follow at once."""
-        self._woken.set()
+        if not self._woken.is_set():  # which is told far quicker than it is set
+            self._woken.set()
 
     def resume(self) -> None:
         """Ends the wait, and also the delay after a step that failed: what it needs may be there again."""

@@ -17,9 +17,8 @@ from queue import SimpleQueue
 
 from queuer.errors import JobInterrupted, ProcessDied, QueuerError, TaskNotImportable
 from queuer.values import Ending, Outcome
-from queuer.worker.attempt import Attempt, describe, ending_of
+from queuer.worker.attempt import Attempt, Done, describe, ending_of
 from queuer.worker.child import KILL_AFTER, ChildProcess
-from queuer.worker.executors import Done
 from queuer.worker.serve import Call
 
 logger = logging.getLogger(__name__)

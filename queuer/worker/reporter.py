@@ -3,9 +3,9 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from itertools import islice
 from threading import Event
-from time import monotonic
+from time import monotonic, sleep
 
 from queuer.errors import DatabaseUnavailable
 from queuer.payload import one_line
@@ -20,6 +20,10 @@ logger = logging.getLogger(__name__)
 LARGEST_BATCH = 1000
 LONGEST_BATCH = 16_000_000
 
+#: Seconds between two writes while tasks end one after the other: a write of a few outcomes costs nearly as much as one
+#: of a hundred.
+GATHER_FOR = 0.002
+
 
 class Reporter:
     """Keeps outcomes until they are written. A write that can't reach the database is repeated; the task isn't.
@@ -27,11 +31,20 @@ class Reporter:
     Args:
         finish: Writes outcomes, all or none.
         written: Told after each write.
+        is_busy: Whether more outcomes are to be expected in a moment.
     """
 
-    def __init__(self, finish: Callable[[Sequence[Outcome]], None], written: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        finish: Callable[[Sequence[Outcome]], None],
+        written: Callable[[], None],
+        *,
+        is_busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._finish = finish
         self._written = written
+        self._is_busy = is_busy
+        self._written_at = 0.0
         self._kept: deque[Outcome] = deque()
         self._loop = Loop("reporter", self._step)
         self.start = self._loop.start
@@ -71,24 +84,27 @@ class Reporter:
                 Event().wait(delay)
 
     def _step(self) -> float | None:
-        batch = self._next_batch()
-        if not batch:
+        if not self._kept:
             return None
+        self._gather()
+        batch = self._next_batch()
         self._write(batch)
         for _ in batch:
             self._kept.popleft()
+        self._written_at = monotonic()
         self._written()
         return 0
 
+    def _gather(self) -> None:
+        """Waits a moment after the write before, while there are more outcomes to come than one write can take."""
+        pause = self._written_at + GATHER_FOR - monotonic()
+        if pause > 0 and len(self._kept) < LARGEST_BATCH and self._is_busy():
+            sleep(pause)
+
     def _next_batch(self) -> list[Outcome]:
-        batch: list[Outcome] = []
-        length = 0
-        for index in range(min(len(self._kept), LARGEST_BATCH)):
-            outcome = self._kept[index]
-            length += outcome.length
-            if batch and length > LONGEST_BATCH:
-                break
-            batch.append(outcome)
+        batch = list(islice(self._kept, LARGEST_BATCH))
+        while len(batch) > 1 and sum(outcome.length for outcome in batch) > LONGEST_BATCH:
+            del batch[len(batch) // 2 :]
         return batch
 
     def _write(self, batch: Sequence[Outcome]) -> None:
@@ -114,7 +130,7 @@ class Reporter:
         failure = Failure(type(error).__name__, said, "")
         refused = Outcome(outcome.job, Verdict.FAILED, 0.0, failure=failure)
         if outcome.next_run_at is not None:
-            refused = replace(refused, series_error=said)
+            refused = refused._replace(series_error=said)
         try:
             self._finish_bare(refused)
         except DatabaseUnavailable:
@@ -128,4 +144,4 @@ class Reporter:
         except DatabaseUnavailable:
             raise
         except Exception:  # noqa: BLE001 - perhaps there is no room for another failure in the row
-            self._finish([replace(refused, is_kept=False)])
+            self._finish([refused._replace(is_kept=False)])

@@ -4,15 +4,17 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
+from typing import Protocol
 
 from queuer.errors import JobTimeout, TaskNotRegistered
 from queuer.options import OnError
 from queuer.tasks import Task
 from queuer.values import ClaimedJob, Outcome
 from queuer.worker.attempt import LONGEST_MESSAGE, NEVER, Attempt, Interrupt, cancelled, refuse
-from queuer.worker.executors import Executor, LoopExecutor, ThreadExecutor
+from queuer.worker.event_loop import LoopExecutor
 from queuer.worker.loop import Loop
 from queuer.worker.processes import ProcessExecutor
+from queuer.worker.threads import ThreadExecutor
 from queuer.worker.transactions import Transactions
 
 logger = logging.getLogger(__name__)
@@ -28,13 +30,28 @@ LONGEST_PAUSE = 5.0
 STUCK_AFTER = 10
 
 
+#: From so many slots on a worker asks for more jobs while half of what it has still waits for its turn. With fewer,
+#: several claims would be on their way for what one could bring.
+MANY_SLOTS = 64
+
+
+class Executor(Protocol):
+    """Where tasks run. Each attempt ends in one call of `done`."""
+
+    def run(self, attempts: Sequence[Attempt]) -> None:
+        """Begins these attempts. Returns at once."""
+
+    def close(self) -> None:
+        """Ends the executor's threads, but for those that a task holds on to."""
+
+
 class Runner:
     """Runs claimed jobs, `max_concurrency` at once at most.
 
     Args:
         find: A task by its name.
         report: Takes each outcome, in the thread that made it.
-        freed: Told whenever a slot has become free.
+        freed: Told whenever there is more room.
         transactions: For attempts whose task wants a session.
         unseal: Decrypts a job, or raises.
     """
@@ -57,10 +74,11 @@ class Runner:
         self._freed = freed
         self._unseal = unseal
         self._running: set[Attempt] = set()
-        self._is_hurried = False
+        self._few = max_concurrency // 2 if max_concurrency >= MANY_SLOTS else 0
+        self._is_asked = self._is_awaited = self._is_hurried = False
         self._changed = threading.Condition()
-        self._threads = ThreadExecutor(max_concurrency, self._done, transactions)
-        self._event_loop = LoopExecutor(self._done, transactions)
+        self._threads = ThreadExecutor(max_concurrency, self._begun, self._done, transactions)
+        self._event_loop = LoopExecutor(self._begun, self._done, transactions)
         self._processes = ProcessExecutor(self._done, begun=lambda attempt: self._watch([attempt]))
         self._watchdog = Loop("watchdog", self._look)
         self._next_look = NEVER
@@ -80,20 +98,36 @@ class Runner:
         """How many more jobs may run."""
         return self._max_concurrency - len(self._running)
 
+    def room(self) -> int:
+        """How many more jobs to get now: as many as are free, when nearly all that there are have begun.
+
+        `freed` is called when there is more.
+        """
+        self._is_asked = True  # before looking: what is freed meanwhile must count
+        return self._room()
+
+    def _room(self) -> int:
+        return self.free if self.waiting <= self._few else 0
+
+    @property
+    def waiting(self) -> int:
+        """Attempts whose task has not begun."""
+        return self._threads.waiting + self._event_loop.waiting
+
     def run(self, jobs: Sequence[ClaimedJob]) -> None:
         """Begins these jobs, which must not be more than are free."""
         attempts = [attempt for job in jobs if (attempt := self._prepare(job)) is not None]
-        with self._changed:
-            self._running.update(attempts)
+        self._running.update(attempts)
         self._watch(attempts)
-        for executor in (self._event_loop, self._processes, self._threads):
-            if its_own := [attempt for attempt in attempts if self._executor(attempt.task) is executor]:
-                executor.run(its_own)
+        by_executor: dict[Executor, list[Attempt]] = {}
+        for attempt in attempts:
+            by_executor.setdefault(self._executor(attempt.task), []).append(attempt)
+        for executor, its_own in by_executor.items():
+            executor.run(its_own)
 
     def running(self) -> list[Attempt]:
         """The attempts that run."""
-        with self._changed:
-            return list(self._running)
+        return list(self._running)
 
     def interrupt(self, reason: Interrupt, attempts: Sequence[Attempt] | None = None) -> None:
         """Ends these attempts, or all that run."""
@@ -103,10 +137,12 @@ class Runner:
 
     def wait_idle(self, timeout: float) -> bool:
         """Waits until nothing runs any more or somebody is in a hurry, `timeout` seconds at most. Tells which."""
+        self._is_awaited = True
         with self._changed:
             self._changed.wait_for(lambda: not self._running or self._is_hurried, timeout)
             self._is_hurried = False
-            return not self._running
+        self._is_awaited = False
+        return not self._running
 
     def hurry(self) -> None:
         """Ends a `wait_idle`."""
@@ -141,9 +177,16 @@ class Runner:
                 _name_cut(outcome)
                 self._report(outcome)
         finally:
-            with self._changed:
-                self._running.discard(attempt)
-                self._changed.notify_all()
+            self._running.discard(attempt)
+            if self._is_awaited:
+                with self._changed:
+                    self._changed.notify_all()
+            self._begun()
+
+    def _begun(self) -> None:
+        """An attempt has begun, or ended: who asked for room may get some."""
+        if self._is_asked and self._room() > 0:
+            self._is_asked = False
             self._freed()
 
     def _watch(self, attempts: Sequence[Attempt]) -> None:

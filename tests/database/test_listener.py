@@ -107,6 +107,14 @@ def test_nobody_is_told_when_nobody_listens(engine: Engine, listener: Listener, 
 
 
 @pytest.mark.owner
+def test_who_adds_in_a_transaction_keeps_nobody_from_listening(engine: Engine, listener: Listener) -> None:
+    """Nor is the job lost on who begins to listen meanwhile."""
+    with Session(engine) as session, session.begin():
+        jobs.insert_one(session, new_job())
+        heard = listen(listener, ADDED)
+    assert len(read_ids(heard.get(timeout=5) or "")) == 1
+
+
 def test_other_schemas_are_not_heard(engine: Engine, added: Heard, config: DatabaseConfiguration) -> None:
     elsewhere = new_queuer_with_db("test", 1, "", replace(config, schema="elsewhere"))
     elsewhere.add_job("task")

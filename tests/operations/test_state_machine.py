@@ -161,7 +161,7 @@ class Queue(RuleBasedStateMachine):
     @rule(worker=workers, limit=st.integers(0, 5), tasks=st.sampled_from([TASKS, TASKS[:1]]), knows=st.booleans())
     def claim(self, worker: int, limit: int, tasks: tuple[str, ...], knows: bool) -> None:
         can = Abilities(tasks, [FUNCTION] if knows else [])
-        taken = work.claim(self.database, self.rids[worker], can, limit)
+        taken = work.claim(self.database, self.rids[worker], can, limit).jobs
         self.model.tick()
         self.model.check_claim(self.rids[worker], {*tasks, *can.next_interval_funcs}, limit, taken)
         self.held += [(self.rids[worker], job, self.model.hour) for job in taken]

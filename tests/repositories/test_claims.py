@@ -7,7 +7,7 @@ from support.jobs import FIRST, SECOND, new_job
 
 from queuer import Job, JobStatus, Options, Schedule
 from queuer.repositories import jobs
-from queuer.repositories.claims import claim, give_back, seconds_until_due
+from queuer.repositories.claims import claim, give_back, take
 
 TASKS = ["task", "other"]
 AN_HOUR = timedelta(hours=1)
@@ -97,12 +97,12 @@ def _rows_read_by_scans(session: Session) -> int:
 
 
 def test_when_the_next_one_is_due(session: Session) -> None:
-    assert seconds_until_due(session, TASKS) is None
+    assert take(session, FIRST, TASKS, limit=0).seconds_until_due is None
     jobs.insert_one(session, new_job("foreign", options=at(datetime.now(UTC))))
     jobs.insert_one(session, new_job(options=at(datetime.now(UTC) + AN_HOUR)))
-    assert seconds_until_due(session, TASKS) == pytest.approx(3600, abs=60)
+    assert take(session, FIRST, TASKS, limit=0).seconds_until_due == pytest.approx(3600, abs=60)
     jobs.insert_one(session, new_job(options=at(datetime.now(UTC) - AN_HOUR)))
-    assert seconds_until_due(session, TASKS) == pytest.approx(-3600, abs=60)
+    assert take(session, FIRST, TASKS, limit=0).seconds_until_due == pytest.approx(-3600, abs=60)
 
 
 def test_what_is_given_back_is_queued_and_keeps_its_attempts(session: Session) -> None:
@@ -123,3 +123,51 @@ def test_an_attempt_is_given_back_only_while_it_is_that_one(session: Session) ->
     assert give_back(session, FIRST, {job.id: 1}) == set()
     assert give_back(session, SECOND, {job.id: 2}) == set()
     assert (again.attempt, give_back(session, FIRST, {job.id: 2})) == (2, {job.id})
+
+
+def test_across_the_tasks_the_oldest_are_taken_first(session: Session) -> None:
+    names = ["task", "other", "other", "task", "other", "task"]
+    added = [jobs.insert_one(session, new_job(name)) for name in names]
+    for start in (0, 2, 4):
+        taken = claim(session, FIRST, TASKS, limit=2)
+        assert [job.rid for job in taken] == [job.rid for job in added[start : start + 2]]
+
+
+def test_a_claim_behind_the_marks_goes_on_there(session: Session) -> None:
+    added = [jobs.insert_one(session, new_job(name)) for name in ("task", "task", "other", "task")]
+    first = take(session, FIRST, TASKS, limit=2)
+    assert first.marks == {"task": added[1].id}
+    assert [job.id for job in take(session, FIRST, TASKS, limit=5, marks={"task": added[3].id}).jobs] == [added[2].id]
+    assert [job.id for job in take(session, FIRST, TASKS, limit=5, marks={"task": added[3].id - 1}).jobs] == [
+        added[3].id
+    ]
+
+
+def test_a_scheduled_job_moves_no_mark(session: Session) -> None:
+    queued = jobs.insert_one(session, new_job())
+    due = jobs.insert_one(session, new_job(options=at(datetime.now(UTC) - AN_HOUR)))
+    first = take(session, FIRST, TASKS, limit=1)
+    assert ([job.id for job in first.jobs], first.marks) == ([due.id], {})
+    assert [job.id for job in take(session, FIRST, TASKS, limit=1, marks=first.marks).jobs] == [queued.id]
+
+
+def test_a_scheduled_job_that_is_given_back_is_taken_again(session: Session) -> None:
+    due = jobs.insert_one(session, new_job(options=at(datetime.now(UTC) - AN_HOUR)))
+    claim(session, FIRST, TASKS, limit=1)
+    assert give_back(session, FIRST) == {due.id}
+    assert [job.id for job in claim(session, SECOND, TASKS, limit=1)] == [due.id]
+
+
+def test_a_claim_writes_to_no_index(engine: Engine) -> None:
+    """From PostgreSQL 16 on."""
+    with Session(engine) as session:
+        jobs.insert_many(session, [new_job("task", n) for n in range(1000)])
+        session.commit()
+        assert len(claim(session, FIRST, TASKS, limit=1000)) == 1000
+        session.commit()
+        session.execute(text("SELECT pg_stat_force_next_flush()"))
+        session.commit()
+        query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'job'"
+        updated, in_place = session.execute(text(query)).one()
+        if int(session.scalar(text("SHOW server_version_num")) or 0) >= 160_000:
+            assert updated == in_place >= 1000

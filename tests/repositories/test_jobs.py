@@ -8,6 +8,7 @@ from support.jobs import new_job
 
 from queuer import Job, JobStatus, Options, Schedule
 from queuer.repositories import jobs
+from queuer.repositories.direct import Direct
 from queuer.values import NewJob, Page
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
@@ -97,3 +98,21 @@ def test_pages_go_from_the_newest_to_the_oldest(session: Session) -> None:
     second = jobs.page(session, Page(first[-1].id, 2))
     assert [job.rid for job in (*first, *second)] == rids[:0:-1]
     assert jobs.page(session, Page(status=JobStatus.RUNNING)) == []
+
+
+def test_a_plain_job_that_goes_past_the_session_is_like_any_other(session: Session) -> None:
+    new = new_job("task", 1, "é", None, {"a": [1.5]})
+    assert new.is_plain
+    direct = Direct(session.connection().connection.driver_connection, None)  # type: ignore[arg-type]
+    inserted = jobs.insert_plain(direct, new)
+    assert inspect(inserted).detached
+    found = jobs.get(session, new.rid)
+    names = [attribute.key for attribute in inspect(Job).column_attrs]
+    assert {name: vars(inserted)[name] for name in names} == {name: getattr(found, name) for name in names}
+    assert inserted.parameters == [1, "é", None, {"a": [1.5]}]
+
+
+def test_what_was_asked_for_or_is_encrypted_is_not_plain() -> None:
+    assert not new_job(options=Options(metadata={})).is_plain
+    assert not new_job()._replace(key_id="k").is_plain
+    assert not new_job()._replace(parameters_keyed={"a": 1}).is_plain

@@ -11,7 +11,7 @@ from support.keys import KEY, SECRET
 from queuer import Job, Options, Schedule
 from queuer.cipher import Cipher, read_keys
 from queuer.repositories import jobs, results
-from queuer.repositories.claims import claim, missing_key, seconds_until_due
+from queuer.repositories.claims import claim, missing_key, take
 from queuer.sealing import opened_claim, sealed_new
 
 CIPHER = Cipher(read_keys(KEY, "key"))
@@ -40,8 +40,8 @@ def test_a_missing_key_is_found_where_a_job_could_be_claimed_with_it(session: Se
 
 def test_a_scheduled_job_of_a_missing_key_sets_no_timer(session: Session) -> None:
     jobs.insert_one(session, sealed_new(CIPHER, new_job(options=IN_AN_HOUR)))
-    assert seconds_until_due(session, TASKS) is None
-    assert seconds_until_due(session, TASKS, keys=[MINE]) == pytest.approx(
+    assert take(session, FIRST, TASKS, limit=0).seconds_until_due is None
+    assert take(session, FIRST, TASKS, limit=0, keys=[MINE]).seconds_until_due == pytest.approx(
         3600, abs=1800
     )  # from when this was imported
 

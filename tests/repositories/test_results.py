@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -121,6 +120,6 @@ def test_old_failures_lose_their_texts_and_the_others_keep_them(session: Session
 
 def test_a_failure_that_is_not_kept_says_why_all_the_same(session: Session) -> None:
     (taken,) = claim_new(session)
-    results.archive(session, FIRST, [replace(failed(taken), is_kept=False)])
+    results.archive(session, FIRST, [failed(taken)._replace(is_kept=False)])
     (ended,) = archive.find(session, [taken.rid])
     assert (ended.failures, ended.error) == ([], "ValueError: no")

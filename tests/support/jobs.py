@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from queuer import Options
+from queuer.options import NO_OPTIONS
 from queuer.values import ClaimedJob, Failure, NewJob, Outcome, Verdict
 
 FIRST, SECOND = uuid4(), uuid4()
@@ -15,7 +16,7 @@ FAILURE = Failure("ValueError", "no", "Traceback …")
 def new_job(
     task_name: str = "task", *parameters: Any, options: Options | None = None, rid: UUID | None = None
 ) -> NewJob:
-    return NewJob(rid or uuid4(), task_name, parameters, {}, options or Options())
+    return NewJob(rid or uuid4(), task_name, parameters, {}, options or NO_OPTIONS)
 
 
 def claimed(task_name: str = "task", *parameters: Any, id: int = 1, **columns: Any) -> ClaimedJob:

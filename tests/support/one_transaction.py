@@ -24,4 +24,4 @@ class OneTransaction:
         with Session(self._connection, **options) as session, session.begin():
             return unit(session)
 
-    run_single = run
+    run_single = run_direct = run

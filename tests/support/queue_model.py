@@ -89,13 +89,13 @@ class QueueModel:
         """Asserts that these are what a claim had to take, and notes that the worker has them."""
         chosen = [self.jobs[job.rid] for job in taken]
         mine = [job for job in self.live("QUEUED", "SCHEDULED") if {job.task, job.function or job.task} <= set(can)]
-        due = [job for job in mine if self.is_due(job) and job.status == "SCHEDULED"]
-        first = [job for job in chosen if job.status == "SCHEDULED"]
+        due = [job for job in mine if self.is_due(job)]  # also what was given back
+        first = [job for job in chosen if job.due_at is not None]
         left = [job for job in due if job not in first]
         assert len(first) == min(limit, len(due))
         assert not first or not left or max(job.due_at for job in first) <= min(job.due_at for job in left)
-        queued = sorted(job.id for job in mine if job.status == "QUEUED")
-        assert [job.id for job in chosen if job.status == "QUEUED"] == queued[: limit - len(first)]
+        queued = sorted(job.id for job in mine if job.due_at is None)
+        assert [job.id for job in chosen if job.due_at is None] == queued[: limit - len(first)]
         assert [job.id for job in chosen] == sorted(job.id for job in chosen)
         for job, claimed in zip(chosen, taken, strict=True):
             job.status, job.worker = "RUNNING", worker

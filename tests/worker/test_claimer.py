@@ -1,10 +1,11 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 
 import pytest
 from support.jobs import claimed
 
-from queuer.values import ClaimedJob
+from queuer.values import Claim, ClaimedJob
+from queuer.worker import claimer as claimer_module
 from queuer.worker.claimer import Claimer
 
 
@@ -16,13 +17,15 @@ class Table:
         self.room = 2
         self.due: float | None = None
         self.asked: SimpleQueue[int] = SimpleQueue()
+        self.marks: SimpleQueue[Mapping[str, int]] = SimpleQueue()
         self.run: SimpleQueue[Sequence[ClaimedJob]] = SimpleQueue()
 
-    def claim(self, limit: int) -> Sequence[ClaimedJob]:
+    def claim(self, limit: int, marks: Mapping[str, int]) -> Claim:
         taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
         self.room -= len(taken)
         self.asked.put(limit)
-        return taken
+        self.marks.put(dict(marks))
+        return Claim(taken, self.due, {job.task_name: job.id for job in taken})
 
 
 @pytest.fixture
@@ -32,9 +35,7 @@ def table() -> Table:
 
 @pytest.fixture
 def start(table: Table) -> Iterator[Callable[[], Claimer]]:
-    claimer = Claimer(
-        claim=table.claim, seconds_until_due=lambda: table.due, room=lambda: table.room, run=table.run.put
-    )
+    claimer = Claimer(claim=table.claim, room=lambda: table.room, run=table.run.put)
 
     def started() -> Claimer:
         claimer.start()
@@ -100,13 +101,37 @@ def test_a_claim_that_fails_is_repeated(table: Table, caplog: pytest.LogCaptureF
     table.waiting = [claimed()]
     failures = [RuntimeError("once")]
 
-    def claim(limit: int) -> Sequence[ClaimedJob]:
+    def claim(limit: int, marks: Mapping[str, int]) -> Claim:
         if failures:
             raise failures.pop()
-        return table.claim(limit)
+        return table.claim(limit, marks)
 
-    claimer = Claimer(claim=claim, seconds_until_due=lambda: None, room=lambda: 1, run=table.run.put)
+    claimer = Claimer(claim=claim, room=lambda: 1, run=table.run.put)
     claimer.start()
     assert len(first_jobs(table)) == 1
     claimer.stop()
     assert "the claimer failed, and tries again in" in caplog.text
+
+
+def test_it_goes_on_behind_what_it_took_and_before_what_it_is_told_of(
+    table: Table, start: Callable[[], Claimer]
+) -> None:
+    table.waiting = [claimed(id=7)]
+    table.room = 9
+    claimer = start()
+    assert table.marks.get(timeout=5) == {}
+    claimer.tell(12)
+    assert table.marks.get(timeout=5) == {"task": 7}
+    claimer.tell(5)
+    assert table.marks.get(timeout=5) == {"task": 4}
+    claimer.tell()
+    assert table.marks.get(timeout=5) == {"task": -1}
+
+
+def test_it_starts_over_now_and_then(
+    table: Table, start: Callable[[], Claimer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claimer_module, "POLL_INTERVAL", 0.01)
+    table.waiting = [claimed(id=7)]
+    start()
+    assert [table.marks.get(timeout=5) for _ in range(2)] == [{}, {}]

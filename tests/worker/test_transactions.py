@@ -12,7 +12,8 @@ from queuer.errors import DatabaseUnavailable
 from queuer.tasks import Task
 from queuer.values import Outcome, Verdict
 from queuer.worker.attempt import Attempt
-from queuer.worker.executors import call, call_async
+from queuer.worker.event_loop import call_async
+from queuer.worker.threads import call
 from queuer.worker.transactions import Transactions, in_async_transaction, in_transaction
 
 

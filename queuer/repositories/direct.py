@@ -1,0 +1,113 @@
+"""Statements that go to psycopg as they are: around the hottest ones a session costs more than they do themselves.
+
+Their parameters are numbered once, where they are composed: psycopg would look for the named ones each time, in texts
+that are too long for its cache.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+from sqlalchemy import Executable
+from sqlalchemy import text as sql_text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.orm import Session
+
+DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
+
+_PARAMETER = re.compile(r"%%|%\((\w+)\)s")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """SQL with `$1` and so on, and the names of those parameters. Some have values for good."""
+
+    text: str
+    names: Sequence[str]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """A connection of psycopg's in autocommit, instead of a session; and the schema of the queue's tables."""
+
+    connection: psycopg.Connection[Any]
+    schema: str | None
+
+    def execute(self, statement: Numbered, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows that a statement returns. It is prepared on each connection."""
+        given = {**statement.constants, **parameters}
+        cursor = psycopg.RawCursor(self.connection, row_factory=tuple_row)
+        cursor.execute(statement.text, [given[name] for name in statement.names], prepare=True, binary=True)
+        return cursor.fetchall()
+
+
+class Prepared:
+    """A statement of SQLAlchemy's, which also runs without it."""
+
+    def __init__(self, statement: Executable) -> None:
+        self._statement = statement
+        self._composed: dict[str | None, Numbered] = {}
+
+    def scalar(self, session: Session | Direct, parameters: Mapping[str, Any]) -> Any:
+        """The first column of the first row."""
+        if not isinstance(session, Direct):
+            return session.scalar(self._statement, parameters)
+        statement = self._composed.get(session.schema) or self._compose(session.schema)
+        found = session.execute(statement, parameters)
+        return found[0][0] if found else None
+
+    def _compose(self, schema: str | None) -> Numbered:
+        compiled = self._statement.compile(  # type: ignore[attr-defined]
+            dialect=DIALECT, schema_translate_map={None: schema}, render_schema_translate=True
+        )
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        self._composed[schema] = composed = _numbered(str(compiled), constants)
+        return composed
+
+
+def rows(session: Session | Direct, template: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """What SQL returns in which `{job}` stands for the table and `%(name)s` for a parameter."""
+    if isinstance(session, Direct):
+        return session.execute(_composed(template, session.schema), parameters)
+    statement = _filled_in(template, schema_of(session)).replace(":", r"\:")
+    named = _PARAMETER.sub(lambda match: f":{match[1]}" if match[1] else "%", statement)
+    return [tuple(row) for row in session.execute(sql_text(named), parameters)]
+
+
+def schema_of(session: Session | Direct) -> str | None:
+    """The schema of a session's statements: that of its `schema_translate_map`; None = the search path decides.
+
+    A session in a caller's transaction brings the map with each statement, and the schema as its `info`.
+    """
+    if isinstance(session, Direct):
+        return session.schema
+    options = session.connection().get_execution_options()
+    schema: str | None = session.info.get("schema") or options.get("schema_translate_map", {}).get(None)
+    return schema
+
+
+@cache
+def _composed(template: str, schema: str | None) -> Numbered:
+    return _numbered(_filled_in(template, schema), {})
+
+
+def _filled_in(template: str, schema: str | None) -> str:
+    job = sql.Identifier(*([schema] if schema else []), "job").as_string()
+    return template.replace("{job}", job.replace("%", "%%"))
+
+
+def _numbered(statement: str, constants: Mapping[str, Any]) -> Numbered:
+    names: dict[str, int] = {}
+
+    def number(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"${names.setdefault(name, len(names) + 1)}" if name else "%"
+
+    text = _PARAMETER.sub(number, statement)
+    return Numbered(text, list(names), constants)

@@ -1,0 +1,24 @@
+from itertools import islice
+from uuid import RFC_4122, UUID
+
+from queuer.rids import new_rid, new_rids
+
+
+def test_a_rid_is_a_uuid_of_version_7_like_any_other() -> None:
+    for rid in (new_rid(), next(new_rids())):
+        assert (rid.version, rid.variant) == (7, RFC_4122)
+        assert rid == UUID(str(rid))
+        assert hash(rid) == hash(UUID(bytes=rid.bytes))
+
+
+def test_no_two_are_the_same() -> None:
+    rids = list(islice(new_rids(), 10_000))
+    assert len({*rids, new_rid(), new_rid()}) == 10_002
+
+
+def test_they_grow_with_time() -> None:
+    first = new_rid()
+    later = first
+    while later.int >> 80 == first.int >> 80:  # within one millisecond their order is chance
+        later = new_rid()
+    assert later > first

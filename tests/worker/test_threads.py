@@ -1,0 +1,75 @@
+import threading
+from functools import partial
+
+from support.bench import Bench
+from support.jobs import claimed
+
+from queuer.values import Verdict
+from queuer.worker.runner import Runner
+
+
+def test_tasks_that_wait_for_each_other_run_side_by_side(bench: Bench) -> None:
+    together = threading.Barrier(3, timeout=5)
+    bench.registry.add(together.wait, "task")
+    bench.runner.run([claimed("task", id=n) for n in range(3)])
+    assert {bench.outcome().verdict for _ in range(3)} == {Verdict.SUCCEEDED}
+
+
+def test_a_job_does_not_wait_for_one_that_takes_long(bench: Bench) -> None:
+    """Nor for two, also when both began before anything showed that they would."""
+    gate = threading.Event()
+    bench.registry.add(partial(gate.wait, 5), "long")
+    bench.registry.add(lambda: None, "short")
+    for n in range(2):
+        bench.runner.run([claimed("long", id=n)])
+    bench.runner.run([claimed("short", id=2)])
+    assert bench.outcome().job.task_name == "short"
+    gate.set()
+    assert {bench.outcome().job.task_name for _ in range(2)} == {"long"}
+
+
+def test_short_tasks_share_a_thread(bench: Bench) -> None:
+    threads = set()
+    bench.registry.add(lambda: threads.add(threading.get_ident()), "task")
+    for n in range(100):
+        bench.runner.run([claimed("task", id=n)])
+        bench.outcome()
+    assert len(threads) == 1
+
+
+def test_a_long_task_behind_a_short_one_leaves_room_for_others(bench: Bench) -> None:
+    gate = threading.Event()
+    bench.registry.add(partial(gate.wait, 5), "long")
+    bench.registry.add(lambda: None, "short")
+    bench.runner.room()
+    bench.runner.run([claimed("short", id=1), claimed("long", id=2)])
+    assert bench.freed.wait(5)
+    assert bench.outcome().job.task_name == "short"
+    while bench.runner.room() != 2:
+        bench.freed.wait(5)
+    gate.set()
+    bench.outcome()
+
+
+def test_there_is_room_again_when_half_of_many_have_begun() -> None:
+    gate = threading.Semaphore(0)
+    bench = Bench()
+    bench.registry.add(gate.acquire, "task")
+    runner = bench.runner = Runner(
+        100, None, find=bench.registry.get, report=bench.outcomes.put, freed=bench.freed.set, transactions=None
+    )
+    runner._threads._most = 1  # type: ignore[attr-defined]  # noqa: SLF001 - so that the others wait
+    runner.start()
+    runner.run([claimed("task", id=n) for n in range(100)])
+    assert runner.room() == 0
+    for _ in range(48):
+        gate.release()
+        bench.outcome()
+    assert runner.room() == 0
+    bench.freed.clear()
+    gate.release()
+    assert bench.freed.wait(5)
+    assert runner.room() == 49
+    for _ in range(51):
+        gate.release()
+    runner.close()
