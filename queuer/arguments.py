@@ -3,7 +3,7 @@
 import threading
 from uuid import UUID
 
-from queuer.foreign import plain_number, plain_text, shown
+from queuer.foreign import plain_number, plain_text, plain_uuid, shown
 
 
 def timeout_of(seconds: object) -> float:
@@ -17,6 +17,6 @@ def timeout_of(seconds: object) -> float:
 def uuid_of(rid: object) -> UUID:
     """Takes a UUID or its text. Raises `ValueError` for anything else."""
     try:
-        return rid if isinstance(rid, UUID) else UUID(plain_text(rid))
+        return plain_uuid(rid) or UUID(plain_text(rid))
     except Exception:  # noqa: BLE001 - whatever it is, it is none
         raise ValueError(f"rid is {shown(rid)}; allowed is a UUID, or its text") from None

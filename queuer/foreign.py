@@ -1,5 +1,11 @@
 """Looks at values of classes that nobody knows, which may raise anything, or say anything, when they are looked at."""
 
+from typing import Any
+from uuid import UUID
+
+#: Holds what a UUID is.
+_NUMBER: Any = UUID.__dict__["int"]
+
 #: Characters that are shown of a value.
 _SHOWN = 300
 
@@ -43,6 +49,13 @@ def plain_number(value: object) -> int | float | None:
 def plain_text(value: object) -> str | None:
     """The text as Python's own type; None for what is no text."""
     return str.__str__(value) if issubclass(type(value), str) else None
+
+
+def plain_uuid(value: object) -> UUID | None:
+    """The UUID as Python's own type, whatever a subclass makes of it; None for what is no UUID."""
+    if type(value) is UUID:
+        return value
+    return UUID(int=_NUMBER.__get__(value)) if issubclass(type(value), UUID) else None
 
 
 def name_of_type(kind: type) -> str:

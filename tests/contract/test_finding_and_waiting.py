@@ -39,6 +39,20 @@ def test_a_job_is_found_where_it_is_and_errors_say_where_that_is(q: Queuer, done
             look("x")
 
 
+class LibrarysUUID(UUID):
+    """As libraries for other versions of UUIDs have them."""
+
+    def __str__(self) -> str:
+        raise NotImplementedError
+
+
+def test_a_rid_may_be_of_a_librarys_class(q: Queuer) -> None:
+    rid = q.add_job("task").rid
+    assert q.get_job(LibrarysUUID(int=rid.int)).rid == rid
+    with pytest.raises(JobNotFound, match="there is no ended job"):
+        q.delete_job(LibrarysUUID(int=1))
+
+
 def test_pages_are_newest_first_and_go_on_behind_the_last_id(q: Queuer) -> None:
     rids = q.add_jobs(BatchJob("task", [n]) for n in range(7))
     seen, last = [], 0
