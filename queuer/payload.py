@@ -57,14 +57,14 @@ def json_value(value: object, path: str) -> Any:
     Raises:
         InvalidParameters: Something inside has no JSON form, or one that jsonb can't hold; says where.
     """
-    if type(value) in (list, tuple) and _is_plain(value):  # type: ignore[arg-type]
+    if type(value) in (list, tuple) and is_plain(value):  # type: ignore[arg-type]
         return list(value)  # type: ignore[call-overload]
     if type(value) is dict and not value:
         return {}
     return _guarded(value, path, _json_form)
 
 
-def _is_plain(values: Sequence[object]) -> bool:
+def is_plain(values: Sequence[object]) -> bool:
     """Whether a walk over these values would find nothing but what JSON holds as it is. Most calls are like that."""
     for value in values:
         kind = type(value)

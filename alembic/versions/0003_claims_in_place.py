@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from psycopg import sql
 
+from queuer import events
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -26,16 +28,23 @@ STORAGE = {
 }
 
 # As in 0001, but for the first IF: NOTIFY takes a lock on all of PostgreSQL at commit, so nobody is told where nobody
-# listens. Who listens holds an advisory lock shared; the key is that of queuer.events. It is tried only where the
+# listens. Who listens holds an advisory lock shared; the key is that of queuer.events, written down here, for to reckon
+# it takes longer than to insert the row, and reckoned where the schema was renamed. The lock is tried only where the
 # statement is the whole transaction: it is held to the end, and meanwhile nobody could begin to listen.
 NOTIFY_ADDED = r"""
 CREATE OR REPLACE FUNCTION {schema}.queuer_notify_added() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    channel text \:= 'queuer_added_' || left(encode(sha256(convert_to(TG_TABLE_SCHEMA, 'UTF8')), 'hex'), 16);
+    channel text;
     ids text;
 BEGIN
-    IF statement_timestamp() = transaction_timestamp() AND pg_try_advisory_xact_lock(
+    IF statement_timestamp() = transaction_timestamp() AND TG_TABLE_SCHEMA = {name}
+        AND pg_try_advisory_xact_lock({key})
+    THEN
+        RETURN NULL;
+    END IF;
+    channel \:= 'queuer_added_' || left(encode(sha256(convert_to(TG_TABLE_SCHEMA, 'UTF8')), 'hex'), 16);
+    IF statement_timestamp() = transaction_timestamp() AND TG_TABLE_SCHEMA <> {name} AND pg_try_advisory_xact_lock(
         ('x' || left(encode(sha256(convert_to(channel, 'UTF8')), 'hex'), 16))\:\:bit(64)\:\:bigint)
     THEN
         RETURN NULL;
@@ -84,7 +93,8 @@ def upgrade() -> None:
     )
     settings = ", ".join(f"{name} = {value}" for name, value in STORAGE.items())
     op.execute(f"ALTER TABLE {quoted(schema)}.job SET ({settings})")
-    op.execute(NOTIFY_ADDED.format(schema=quoted(schema)))
+    name = sql.Literal(schema).as_string().replace(":", r"\:")
+    op.execute(NOTIFY_ADDED.format(schema=quoted(schema), name=name, key=events.added(schema).key))
 
 
 def downgrade() -> None:

@@ -4,20 +4,19 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import psycopg
-from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import PoolProxiedConnection
 
 from queuer.cipher import NO_KEYS, Cipher
 from queuer.config import DatabaseConfiguration
 from queuer.database.async_engines import AsyncEngines
-from queuer.database.engines import in_haste, is_outdated, translated, was_rolled_back
+from queuer.database.engines import translated, was_rolled_back
+from queuer.database.hand import Hand
 from queuer.database.under_way import UnderWay, impatient
 from queuer.errors import DatabaseUnavailable, QueuerError
 from queuer.repositories.direct import Direct
@@ -68,6 +67,7 @@ class Database:
         self._is_ours = is_ours
         self._limits_idleness = limits_idleness
         self._under_way = UnderWay(config)
+        self._hand = Hand(engine)
         self._options: dict[str, Any] = {"expire_on_commit": False, "info": {"database": self}}
         self._pid = os.getpid()
 
@@ -125,30 +125,11 @@ class Database:
             return self.run_single(work)
 
         def once() -> T:
-            with (
-                translated(self.config),
-                self._under_way.entered() as begun,
-                closing(self._taken_in_haste()) as lent,
-            ):
-                connection = cast("psycopg.Connection[Any]", lent.driver_connection)
+            with translated(self.config), self._under_way.entered() as begun, self._hand.lent() as connection:
                 begun(connection)
-                if not connection.autocommit:  # it may stay so: whoever wants a transaction says so
-                    connection.autocommit = True
-                try:
-                    return work(Direct(connection, self.config.schema))
-                except psycopg.Error as error:
-                    if is_outdated(error):
-                        lent.invalidate()
-                    raise
-                finally:
-                    if connection.pgconn.transaction_status != TransactionStatus.IDLE:
-                        lent.invalidate()  # it broke, or somebody interrupted the statement
+                return work(Direct(connection, self.config.schema))
 
         return self._repeated(once, TRIES)
-
-    def _taken_in_haste(self) -> PoolProxiedConnection:
-        with in_haste():
-            return self.engine.raw_connection()
 
     async def run_async(self, work: Work[T]) -> T:
         """`run` for a coroutine."""
@@ -235,6 +216,7 @@ class Database:
     def close(self) -> None:
         """Closes the connections of our own pools. The next unit of work opens new ones."""
         if self._is_ours:
+            self._hand.close()
             self.engine.dispose()
         if isinstance(self._async_engines, AsyncEngines):
             self._async_engines.close()
