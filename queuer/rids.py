@@ -4,7 +4,7 @@ The clock is this machine's and serves that alone: nobody reads an instant from 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import time_ns
 from uuid import UUID, SafeUUID
 
@@ -12,26 +12,31 @@ from uuid import UUID, SafeUUID
 _AT_ONCE = 256
 
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
-_RANDOM = ~(0xFFFFFFFFFFFF << 80 | 0xF << 76 | 0b11 << 62) & (1 << 128) - 1
+_RANDOM_BITS = 0xFFF << 64 | (1 << 62) - 1
+_RANDOM_BYTES = 10
+
+# As UUID(int=number) does, without its checks, which take longer than all the rest.
+_new = object.__new__
+_set_number: Callable[[UUID, int], None] = UUID.__dict__["int"].__set__
+_set_safety: Callable[[UUID, SafeUUID], None] = UUID.__dict__["is_safe"].__set__
 
 
 def new_rid() -> UUID:
     """A rid that no other job has or will have."""
-    return _rid(time_ns(), os.urandom(16))
+    return next(_rids(1))
 
 
 def new_rids() -> Iterator[UUID]:
     """New rids without end."""
     while True:
-        now, random = time_ns(), os.urandom(16 * _AT_ONCE)
-        for start in range(0, len(random), 16):
-            yield _rid(now, random[start : start + 16])
+        yield from _rids(_AT_ONCE)
 
 
-def _rid(now: int, random: bytes) -> UUID:
-    number = now // 1_000_000 << 80 | _VERSION_AND_VARIANT | int.from_bytes(random) & _RANDOM
-    # As UUID(int=number) does, without its checks, which take longer than all the rest.
-    rid = object.__new__(UUID)
-    object.__setattr__(rid, "int", number)
-    object.__setattr__(rid, "is_safe", SafeUUID.unknown)
-    return rid
+def _rids(count: int) -> Iterator[UUID]:
+    start = time_ns() // 1_000_000 << 80 | _VERSION_AND_VARIANT
+    random = os.urandom(_RANDOM_BYTES * count)
+    for at in range(0, len(random), _RANDOM_BYTES):
+        rid = _new(UUID)
+        _set_number(rid, start | int.from_bytes(random[at : at + _RANDOM_BYTES]) & _RANDOM_BITS)
+        _set_safety(rid, SafeUUID.unknown)
+        yield rid

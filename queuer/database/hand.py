@@ -1,4 +1,4 @@
-"""Connections that are kept between one use and the next: to take one from the pool, and to give it back, takes about as
+"""Connections that are kept between one use and the next: to take one from the pool and to give it back takes about as
 long as a small statement.
 """
 

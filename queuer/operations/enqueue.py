@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -13,11 +14,11 @@ from queuer.errors import DatabaseUnavailable, NotPermitted
 from queuer.foreign import is_a, shown
 from queuer.models import Job
 from queuer.options import NO_OPTIONS, Options
-from queuer.payload import checked, json_value
+from queuer.payload import checked, is_plain, json_value
 from queuer.repositories import archive, jobs
 from queuer.rids import new_rid, new_rids
 from queuer.sealing import sealed_new
-from queuer.tasks import TaskRegistry
+from queuer.tasks import Task, TaskRegistry
 from queuer.values import NewJob
 
 if TYPE_CHECKING:
@@ -180,18 +181,37 @@ def adding_batch_in_savepoint(registry: TaskRegistry, batch: Iterable[BatchJob],
 
 
 def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher) -> Iterator[NewJob]:
-    rids = new_rids()
+    rids, parent_rid, is_clear = new_rids(), current_rid(), not cipher.has_keys
+    resolved: dict[object, tuple[str, Task | None]] = {}
     for number, item in enumerate(batch):
-        if type(item) is not BatchJob and not is_a(item, BatchJob):
-            raise TypeError(f"item {number} of the batch is {shown(item)}; allowed is a BatchJob")
-        if type(item.parameters) is list and type(item.parameters_keyed) is dict:
-            pass
-        elif not is_a(item.parameters, (list, tuple)) or not is_a(item.parameters_keyed, Mapping):
-            raise TypeError(
-                f"item {number} of the batch has no list of parameters, or no dict of keyed ones: {shown(item)}"
-            )
         try:
+            if is_clear and _is_bare(item):
+                name, known = resolved.get(item.task) or resolved.setdefault(item.task, registry.resolve(item.task))
+                if known is None or (known.arguments is None and known.fits(len(item.parameters))):
+                    yield NewJob(next(rids), name, item.parameters[:], None, NO_OPTIONS, parent_rid)
+                    continue
+            _check_item(item)
             yield prepare(registry, item.task, item.parameters, item.parameters_keyed, item.options, cipher, next(rids))
         except Exception as error:
             error.add_note(f"in item {number} of the batch; none of its jobs was added")
             raise
+
+
+def _is_bare(item: object) -> bool:
+    """Whether all that is left to do is to look at the task. Most jobs of large batches are like that."""
+    return (
+        type(item) is BatchJob
+        and type(item.parameters) is list
+        and item.options is None
+        and not item.parameters_keyed
+        and type(item.task) in (FunctionType, str)
+        and is_plain(item.parameters)
+    )
+
+
+def _check_item(item: object) -> None:
+    if not is_a(item, BatchJob):
+        raise TypeError(f"the item is {shown(item)}; allowed is a BatchJob")
+    job = cast("BatchJob", item)
+    if not is_a(job.parameters, (list, tuple)) or not is_a(job.parameters_keyed, Mapping):
+        raise TypeError(f"the item has no list of parameters, or no dict of keyed ones: {shown(item)}")

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
 from struct import Struct
 from uuid import UUID
 
 from queuer.payload import compact
+from queuer.states import JobStatus
 from queuer.values import NewJob
 
 #: The columns of a row, in its order.
@@ -31,30 +31,34 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def chunks(jobs: Iterable[NewJob], rids: list[UUID]) -> Iterator[bytes]:
     """What is to be sent for these jobs, in pieces. Appends their rids to `rids`."""
-    rest = iter(jobs)
-    yield HEADER
-    while some := list(islice(rest, _AT_ONCE)):
-        rids += [job.rid for job in some]
-        yield b"".join(map(_row, some))
-    yield TRAILER
+    sent: list[bytes] = [HEADER]
+    for job in jobs:
+        rids.append(job.rid)
+        sent.append(_row(job))
+        if len(sent) >= _AT_ONCE:
+            yield b"".join(sent)
+            sent.clear()
+    yield b"".join((*sent, TRAILER))
 
 
 def _row(job: NewJob) -> bytes:
-    start = (_START, job.rid.bytes, _status_and_task(job.status, job.task_name), _json(job.parameters))
+    parameters = compact(job.parameters)
+    start = (_START, job.rid.int.to_bytes(16))
     if job.is_plain:
-        return b"".join((*start, _NOTHING_MORE))
-    json = (_json(job.parameters_keyed or {}), _json(job.options_json))
+        length = _length(len(parameters) + 1)
+        return b"".join((*start, _queued(job.task_name), length, _JSONB_VERSION, parameters, _NOTHING_MORE))
+    json = (_json(parameters), _json(compact(job.parameters_keyed or {})), _json(compact(job.options_json)))
     planned = _instant(job.scheduled_at)
-    return b"".join((*start, *json, _uuid(job.parent_rid), _uuid(job.series_rid), planned, planned, _text(job.key_id)))
+    more = (*json, _uuid(job.parent_rid), _uuid(job.series_rid), planned, planned, _text(job.key_id))
+    return b"".join((*start, _text(job.status), _text(job.task_name), *more))
 
 
 @lru_cache(maxsize=1000)
-def _status_and_task(status: str, task_name: str) -> bytes:
-    return b"".join(_length(len(text)) + text for text in (status.encode(), task_name.encode()))
+def _queued(task_name: str) -> bytes:
+    return _text(JobStatus.QUEUED) + _text(task_name)
 
 
-def _json(value: object) -> bytes:
-    text = compact(value)
+def _json(text: bytes) -> bytes:
     return _length(len(text) + 1) + _JSONB_VERSION + text
 
 
@@ -70,4 +74,4 @@ def _instant(value: datetime | None) -> bytes:
     return _NULL if value is None else _length(8) + _microseconds((value - _EPOCH) // _MICROSECOND)
 
 
-_NOTHING_MORE = 2 * _json({}) + 5 * _NULL
+_NOTHING_MORE = 2 * _json(b"{}") + 5 * _NULL

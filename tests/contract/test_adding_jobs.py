@@ -119,7 +119,7 @@ def test_a_batch_is_added_whole_or_not_at_all_and_says_which_item_was_wrong(q: Q
     with pytest.raises(TypeError, match="task 'greet' takes") as caught:
         q.add_jobs([BatchJob(greet, ["fine"]), BatchJob(greet, [])])
     assert caught.value.__notes__ == ["in item 1 of the batch; none of its jobs was added"]
-    with pytest.raises(TypeError, match="item 1 of the batch is 'greet'; allowed is a BatchJob"):
+    with pytest.raises(TypeError, match="the item is 'greet'; allowed is a BatchJob"):
         q.add_jobs([BatchJob(greet, ["fine"]), "greet"])
     assert q.get_jobs() == []
 
