@@ -3,21 +3,20 @@
 import multiprocessing
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from queuer.errors import NoCurrentJob
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentJob:
+class CurrentJob(NamedTuple):
     """What a task may know of the job it runs for."""
 
     rid: UUID
     attempt: int
     task_name: str
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
     def raise_if_cancelled(self) -> None:
         """For a task that drops exceptions, or works where none can reach it: a place where it may be interrupted.

@@ -5,7 +5,7 @@ job that was given to someone else is left alone, and is missing from what is re
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -57,20 +57,16 @@ _FIELDS = {
 }
 
 
-def _array(name: str, kind: Any) -> ColumnElement[Any]:
-    return bindparam(name, type_=ARRAY(Text)) if kind is Text else cast(bindparam(name, type_=Text), ARRAY(kind))
-
-
 #: Failures of a job that are kept with their messages and tracebacks; the older ones without.
 KEPT_WHOLE = 100
 
 #: SQLAlchemy keeps the bare names of columns for itself in an UPDATE.
 _PARAMETER = "outcome_"
 
-# Outcomes travel as one array for each field, so the statement is the same for one and for a thousand. Those of numbers
-# and rids travel as text: to write arrays takes the driver longer than all the rest.
+# Outcomes travel as one array for each field, so the statement is the same for one and for a thousand. They travel as
+# text: to write arrays takes the driver longer than all the rest. Of a field that no outcome has there is no array.
 _OUTCOME = (
-    func.unnest(*(_array(_PARAMETER + name, kind) for name, kind in _FIELDS.items()))
+    func.unnest(*(cast(bindparam(_PARAMETER + name, type_=Text), ARRAY(kind)) for name, kind in _FIELDS.items()))
     .table_valued(*(column(name, kind) for name, kind in _FIELDS.items()))
     .render_derived(name="outcome")
 )
@@ -191,24 +187,40 @@ def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcom
 
 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    fields = {
-        "id": _array_of(outcome.job.id for outcome in outcomes),
-        "rid": _array_of(outcome.job.rid.hex for outcome in outcomes),
-        "attempt": _array_of(outcome.job.attempt for outcome in outcomes),
-        "verdict": [outcome.verdict.name for outcome in outcomes],
-        "elapsed": _array_of(outcome.elapsed for outcome in outcomes),
-        "results": [outcome.results for outcome in outcomes],
-        "error": [outcome.failure.error if outcome.failure else None for outcome in outcomes],
-        "failure": [_failure_json(outcome) for outcome in outcomes],
-        "delay": _array_of(outcome.delay for outcome in outcomes),
-        "series_error": [outcome.series_error for outcome in outcomes],
+    fields: dict[str, str | None] = {
+        "id": _array([str(outcome.job.id) for outcome in outcomes]),
+        "rid": _array([outcome.job.rid.hex for outcome in outcomes]),
+        "attempt": _array([str(outcome.job.attempt) for outcome in outcomes]),
+        "verdict": _array([outcome.verdict.name for outcome in outcomes]),
+        "elapsed": _array([str(outcome.elapsed) for outcome in outcomes]),
+        "results": _array_of_texts([outcome.results for outcome in outcomes]),
+        "error": None,
+        "failure": None,
+        "delay": None,
+        "series_error": None,
     }
+    if any(outcome.verdict is not Verdict.SUCCEEDED or outcome.series_error for outcome in outcomes):
+        fields |= {
+            "error": _array_of_texts([outcome.failure.error if outcome.failure else None for outcome in outcomes]),
+            "failure": _array_of_texts([_failure_json(outcome) for outcome in outcomes]),
+            "delay": _array([str(outcome.delay) for outcome in outcomes]),
+            "series_error": _array_of_texts([outcome.series_error for outcome in outcomes]),
+        }
     return {"worker": worker_rid, **{_PARAMETER + name: values for name, values in fields.items()}}
 
 
-def _array_of(values: Iterable[object]) -> str:
+def _array(elements: Sequence[str]) -> str:
     """A literal of an array whose elements need no quotes."""
-    return f"{{{','.join(map(str, values))}}}"
+    return f"{{{','.join(elements)}}}"
+
+
+def _array_of_texts(texts: Sequence[str | None]) -> str:
+    return _array(["NULL" if text is None else _quoted(text) for text in texts])
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
 
 
 def _failure_json(outcome: Outcome) -> str | None:

@@ -148,7 +148,7 @@ class Attempt:
         """
         reason = self.interrupted_by
         if reason is None and ending.failure is None:
-            return self._outcome(Verdict.SUCCEEDED, results=ending.results)
+            return Outcome(self.job, Verdict.SUCCEEDED, monotonic() - self.claimed_at, ending.results)
         if isinstance(reason, JobInterrupted):
             reason = None
             if ending.failure is not None:

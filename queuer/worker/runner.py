@@ -104,9 +104,6 @@ class Runner:
         `freed` is called when there is more.
         """
         self._is_asked = True  # before looking: what is freed meanwhile must count
-        return self._room()
-
-    def _room(self) -> int:
         return self.free if self.waiting <= self._few else 0
 
     @property
@@ -185,7 +182,7 @@ class Runner:
 
     def _begun(self) -> None:
         """An attempt has begun, or ended: who asked for room may get some."""
-        if self._is_asked and self._room() > 0:
+        if self._is_asked and self.waiting <= self._few and self.free > 0:
             self._is_asked = False
             self._freed()
 
