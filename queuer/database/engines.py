@@ -35,6 +35,9 @@ WORKER_SETTINGS = {
     "jit": "off",
 }
 
+#: Seconds after which a worker has its statements planned anew.
+PLANS_LAST = 1.0
+
 # SQLSTATE classes and codes of a server that can't be used now, while the same may work later: connection exceptions,
 # read-only after a failover, invalid authorization, unknown database, rollback by deadlock or serialization,
 # insufficient resources (a full disk, too many connections), a lock that was not to be had, operator intervention

@@ -14,12 +14,21 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from queuer.database.engines import RESTS_AFTER, in_haste, is_outdated
 
+#: Connections that are kept: a worker claims with one, and writes outcomes with another.
+MOST_KEPT = 2
+
 
 class Hand:
-    """Lends connections of an engine's pool, in autocommit, for single statements. Keeps one that was just used."""
+    """Lends connections of an engine's pool, in autocommit, for single statements. Keeps those that were just used.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        plans_last: Seconds after which the server plans prepared statements anew. What is best for a table that is
+            empty takes a hundred times as long a moment later, and until it is analyzed the server would not notice.
+    """
+
+    def __init__(self, engine: Engine, plans_last: float) -> None:
         self._engine = engine
+        self._plans_last = plans_last
         self._kept: list[tuple[PoolProxiedConnection, float]] = []  # and since when
         self._closed = 0  # how often
 
@@ -32,6 +41,7 @@ class Hand:
         try:
             if not connection.autocommit:  # it may stay so: whoever wants a transaction says so
                 connection.autocommit = True
+            self._renew_plans(proxy, connection)
             yield connection
         except psycopg.Error as error:
             if is_outdated(error):
@@ -57,9 +67,16 @@ class Hand:
         proxy.close()
         return self._engine.raw_connection()  # which asks it for a sign of life, if this engine does
 
+    def _renew_plans(self, proxy: PoolProxiedConnection, connection: "psycopg.Connection[Any]") -> None:
+        now = monotonic()
+        if now - proxy.info.setdefault("planned_at", now) > self._plans_last:
+            proxy.info["planned_at"] = now
+            if connection.prepare_threshold is not None:  # else there are none; see pooling
+                connection.execute("DISCARD PLANS", prepare=False)
+
     def _put(self, proxy: PoolProxiedConnection, connection: "psycopg.Connection[Any]", closed_before: int) -> None:
         is_fit = proxy.is_valid and connection.pgconn.transaction_status == TransactionStatus.IDLE
-        if is_fit and not self._kept and self._closed == closed_before:
+        if is_fit and len(self._kept) < MOST_KEPT and self._closed == closed_before:
             self._kept.append((proxy, monotonic()))
             return
         if not is_fit:

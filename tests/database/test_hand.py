@@ -1,0 +1,88 @@
+"""Connections that are kept at hand for single statements."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from psycopg import sql
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
+
+from queuer import DatabaseConfiguration, DatabaseUnavailable
+from queuer.database.database import Database
+from queuer.database.sources import Source
+from queuer.repositories import results
+from queuer.repositories.direct import Direct
+
+GROWN = "INSERT INTO job (task_name) SELECT 'task' FROM generate_series(1, 20000)"
+
+
+@pytest.fixture
+def worker(config: DatabaseConfiguration) -> Iterator[Database]:
+    database = Source(config).for_worker("test")
+    yield database
+    database.close()
+
+
+def pid(direct: Direct | Session) -> int:
+    assert isinstance(direct, Direct)
+    return direct.connection.info.backend_pid
+
+
+def plan(direct: Direct | Session) -> list[str]:
+    """How outcomes are written on this connection."""
+    results.archive(direct, uuid4(), [])
+    assert isinstance(direct, Direct)
+    prepared = "SELECT name, parameter_types FROM pg_prepared_statements WHERE statement LIKE '%DELETE%'"
+    ((name, types),) = direct.connection.execute(prepared, prepare=False).fetchall()
+    nulls = sql.SQL(", ").join([sql.NULL] * len(types))
+    explain = sql.SQL("EXPLAIN EXECUTE {} ({})").format(sql.Identifier(name), nulls)
+    return [line for (line,) in direct.connection.execute(explain, prepare=False)]
+
+
+@pytest.mark.owner
+def test_statements_are_planned_anew_when_a_table_has_grown_though_nobody_has_analyzed_it(
+    config: DatabaseConfiguration, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queuer.database.engines.PLANS_LAST", 0.0)
+    worker = Source(config).for_worker("test")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ALTER TABLE job SET (autovacuum_enabled = off)"))
+        connection.execute(text("VACUUM ANALYZE job"))
+    when_small = worker.run_direct(plan)
+    with engine.begin() as connection:
+        connection.execute(text(GROWN))
+    when_large = worker.run_direct(plan)
+    worker.close()
+    assert not any("outcome." in line for line in when_small if "Index Cond" in line)
+    assert any("outcome." in line for line in when_large if "Index Cond" in line), when_large
+
+
+def test_one_connection_serves_what_comes_one_after_the_other_and_is_closed_with_the_database(
+    worker: Database, engine: Engine
+) -> None:
+    first = worker.run_direct(pid)
+    assert worker.run_direct(pid) == first
+    worker.close()
+    with engine.connect() as connection:
+        is_there = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid AND state = 'idle'")
+        assert connection.scalar(is_there, {"pid": first}) == 0
+    assert worker.run_direct(pid) != first
+
+
+def test_one_that_breaks_is_replaced(worker: Database, engine: Engine) -> None:
+    first = worker.run_direct(pid)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": first})
+    with pytest.raises(DatabaseUnavailable):
+        worker.run_direct(lambda direct: results.archive(direct, uuid4(), []))
+    assert worker.run_direct(pid) != first
+
+
+def test_one_that_is_lent_while_the_database_is_closed_is_not_kept(worker: Database) -> None:
+    def close_meanwhile(direct: Direct | Session) -> Direct:
+        worker.close()
+        assert isinstance(direct, Direct)
+        return direct
+
+    assert worker.run_direct(close_meanwhile).connection.closed
