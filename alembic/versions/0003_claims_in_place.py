@@ -28,25 +28,24 @@ STORAGE = {
 }
 
 # As in 0001, but for the first IF: NOTIFY takes a lock on all of PostgreSQL at commit, so nobody is told where nobody
-# listens. Who listens holds an advisory lock shared; the key is that of queuer.events, written down here, for to reckon
-# it takes longer than to insert the row, and reckoned where the schema was renamed. The lock is tried only where the
+# listens. Who listens holds an advisory lock shared; the key is that of queuer.events. It is tried only where the
 # statement is the whole transaction: it is held to the end, and meanwhile nobody could begin to listen.
+#
+# Channel and key are written down, for to reckon them takes longer than to insert a row, and reckoned where the schema
+# was renamed.
 NOTIFY_ADDED = r"""
 CREATE OR REPLACE FUNCTION {schema}.queuer_notify_added() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    channel text;
+    channel text \:= {channel};
+    key bigint \:= {key};
     ids text;
 BEGIN
-    IF statement_timestamp() = transaction_timestamp() AND TG_TABLE_SCHEMA = {name}
-        AND pg_try_advisory_xact_lock({key})
-    THEN
-        RETURN NULL;
+    IF TG_TABLE_SCHEMA <> {name} THEN
+        channel \:= 'queuer_added_' || left(encode(sha256(convert_to(TG_TABLE_SCHEMA, 'UTF8')), 'hex'), 16);
+        key \:= ('x' || left(encode(sha256(convert_to(channel, 'UTF8')), 'hex'), 16))\:\:bit(64)\:\:bigint;
     END IF;
-    channel \:= 'queuer_added_' || left(encode(sha256(convert_to(TG_TABLE_SCHEMA, 'UTF8')), 'hex'), 16);
-    IF statement_timestamp() = transaction_timestamp() AND TG_TABLE_SCHEMA <> {name} AND pg_try_advisory_xact_lock(
-        ('x' || left(encode(sha256(convert_to(channel, 'UTF8')), 'hex'), 16))\:\:bit(64)\:\:bigint)
-    THEN
+    IF statement_timestamp() = transaction_timestamp() AND pg_try_advisory_xact_lock(key) THEN
         RETURN NULL;
     END IF;
     SELECT CASE WHEN count(*) <= 50 THEN string_agg(id\:\:text, ',') ELSE min(id) || '-' || max(id) END
@@ -93,8 +92,9 @@ def upgrade() -> None:
     )
     settings = ", ".join(f"{name} = {value}" for name, value in STORAGE.items())
     op.execute(f"ALTER TABLE {quoted(schema)}.job SET ({settings})")
-    name = sql.Literal(schema).as_string().replace(":", r"\:")
-    op.execute(NOTIFY_ADDED.format(schema=quoted(schema), name=name, key=events.added(schema).key))
+    added = events.added(schema)
+    named = {"name": literal(schema), "channel": literal(added.name), "key": added.key}
+    op.execute(NOTIFY_ADDED.format(schema=quoted(schema), **named))
 
 
 def downgrade() -> None:
@@ -119,3 +119,7 @@ def drop_indexes() -> str:
 def quoted(schema: str) -> str:
     # op.execute takes a text in which a colon would start a bound parameter
     return sql.Identifier(schema).as_string().replace(":", r"\:")
+
+
+def literal(text: str) -> str:
+    return sql.Literal(text).as_string().replace(":", r"\:")

@@ -22,7 +22,7 @@ LONGEST_BATCH = 16_000_000
 
 #: Seconds between two writes while tasks end one after the other: a write of a few outcomes costs nearly as much as one
 #: of a hundred.
-GATHER_FOR = 0.002
+GATHER_FOR = 0.005
 
 
 class Reporter:
