@@ -84,6 +84,7 @@ class Database:
         """
 
         def once() -> T:
+            self._hand.let_go()
             with (
                 translated(self.config),
                 self._under_way.entered() as begun,
@@ -107,6 +108,7 @@ class Database:
         """
 
         def once() -> T:
+            self._hand.let_go()
             with (
                 translated(self.config),
                 self._under_way.entered() as begun,

@@ -3,7 +3,7 @@ long as a small statement.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, cast
 
@@ -50,11 +50,16 @@ class Hand:
         finally:
             self._put(proxy, connection, closed_before)
 
+    def let_go(self) -> None:
+        """Gives the pool one that is kept, for who takes his from there: it need not open another."""
+        with suppress(IndexError):
+            self._kept.pop()[0].close()
+
     def close(self) -> None:
         """Gives the pool what is kept, and also what is lent now when it comes back."""
         self._closed += 1
         while self._kept:
-            self._kept.pop()[0].close()
+            self.let_go()
 
     def _take(self) -> PoolProxiedConnection:
         try:

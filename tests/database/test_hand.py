@@ -86,3 +86,10 @@ def test_one_that_is_lent_while_the_database_is_closed_is_not_kept(worker: Datab
         return direct
 
     assert worker.run_direct(close_meanwhile).connection.closed
+
+
+def test_who_takes_a_connection_from_the_pool_gets_that_which_is_kept(worker: Database) -> None:
+    kept = worker.run_direct(pid)
+    assert worker.run_single(lambda session: session.scalar(text("SELECT pg_backend_pid()"))) == kept
+    assert worker.run(lambda session: session.scalar(text("SELECT pg_backend_pid()"))) == kept
+    assert worker.run_direct(pid) == kept
