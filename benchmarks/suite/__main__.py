@@ -17,7 +17,7 @@ import workloads
 from report import Row
 from sides import Side
 
-from queuer.database import embedded
+from queuer import default_configuration
 
 HERE = Path(__file__).parent
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--archived", type=int, default=5_000_000, help="ended jobs in G5")
     parser.add_argument("--picture", type=Path, default=Path("growth.svg"))
     given = parser.parse_args()
-    config = embedded.configured()
+    config = default_configuration()
     with tempfile.TemporaryDirectory() as folder:
         ours = Side("queuer", HERE.parent / "p_queuer.py", config, Path(folder))
         floor = Side("floor", HERE / "plain_sql.py", config, Path(folder))

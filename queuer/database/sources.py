@@ -1,7 +1,7 @@
 """Where the connections of one queuer come from: a configuration, or an application's engine."""
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import cast
 
 import psycopg
@@ -56,10 +56,10 @@ class Source:
         """A connection in autocommit, for the listener."""
         parameters = self.config.to_listen.connection_parameters
         options = {**LIVENESS, **parameters, "application_name": "queuer listener"}
-        connection = Connection.connect(autocommit=True, **options)
-        with connection.cursor() as cursor:
-            pooling.set_up(connection, cursor, SERVER_SIDE)
-        return connection
+        with _closed_if_raised(Connection.connect(autocommit=True, **options)) as connection:
+            with connection.cursor() as cursor:
+                pooling.set_up(connection, cursor, SERVER_SIDE)
+            return connection
 
     def _salt(self) -> bytes:
         with closing(self.heart("queuer salt")) as own:
@@ -114,13 +114,23 @@ class EngineSource(Source):
     def connect(self) -> psycopg.Connection:
         if self.config.listen_url is not None:
             return super().connect()
-        connection = cast("psycopg.Connection", self._open())
-        connection.commit()  # what a hook of the application's has set shall stay
-        connection.autocommit = True
-        return connection
+        with _closed_if_raised(cast("psycopg.Connection", self._open())) as connection:
+            connection.commit()  # what a hook of the application's has set shall stay
+            connection.autocommit = True
+            return connection
 
     def _open(self) -> DBAPIConnection:
         """A connection that no pool knows."""
         lent = self._spare.connect()
         lent.detach()
         return cast("DBAPIConnection", lent.dbapi_connection)
+
+
+@contextmanager
+def _closed_if_raised(connection: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """For what makes a connection ready: the server may be shutting down that moment."""
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise

@@ -2,7 +2,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
@@ -11,6 +14,7 @@ from support.jobs import FIRST, new_job, succeeded, to_retry
 
 from queuer import DatabaseConfiguration, DatabaseUnavailable, events, new_queuer_with_db
 from queuer.database.listener import Listener
+from queuer.database.liveness import SERVER_SIDE, Connection
 from queuer.database.sources import Source
 from queuer.events import Channel, read_ids, read_rids
 from queuer.repositories import jobs, results
@@ -168,6 +172,23 @@ def test_what_is_no_longer_listened_to_is_not_heard(engine: Engine, listener: Li
 def listeners(engine: Engine) -> int:
     with engine.connect() as connection:
         return connection.scalar(text(f"SELECT count(*) {OF_LISTENERS}")) or 0
+
+
+def test_a_connection_that_can_not_be_made_ready_is_closed(
+    config: DatabaseConfiguration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the server shuts down that moment."""
+    opened: list[Connection] = []
+
+    def connect(**options: Any) -> Connection:
+        opened.append(Connection.connect(**options))
+        return opened[-1]
+
+    monkeypatch.setattr("queuer.database.sources.Connection", SimpleNamespace(connect=connect))
+    monkeypatch.setitem(SERVER_SIDE, "work_mem", "nonsense")
+    with pytest.raises(psycopg.Error, match="work_mem"):
+        Source(config).connect()
+    assert [connection.closed for connection in opened] == [True]
 
 
 def test_an_unreachable_server_is_said() -> None:
