@@ -10,7 +10,7 @@ from queuer import additions
 from queuer.cipher import Cipher
 from queuer.context import current_rid
 from queuer.database.database import Database, Work
-from queuer.errors import DatabaseUnavailable, NotPermitted
+from queuer.errors import DatabaseUnavailable, JobNotFound, NotPermitted
 from queuer.foreign import is_a, shown
 from queuer.models import Job
 from queuer.options import NO_OPTIONS, Options
@@ -131,14 +131,17 @@ def adding_again(job: NewJob) -> Work[Job]:
 
     def work(session: "Session") -> Job:
         inserted = jobs.insert_unless_there(session, job)  # waits for the first try, should that still be under way
+        # In this order, since it may end between the two: a job goes from the one table to the other, never back.
+        live = inserted or jobs.find(session, job.rid)
         ended = archive.find(session, [job.rid])
+        if ended and inserted is not None:
+            jobs.delete(session, job.rid)
         if not ended:
             additions.tell_inserted(session, [job])
-        if inserted is not None and not ended:
-            return inserted
-        if inserted is not None:
-            jobs.delete(session, job.rid)
-        return cast("Job", ended[0]) if ended else jobs.get(session, job.rid)
+        found = ended[0] if ended else live
+        if found is None:
+            raise JobNotFound(f"job {job.rid} was added, has ended, and was deleted meanwhile")
+        return cast("Job", found)
 
     return work
 
