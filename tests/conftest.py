@@ -71,9 +71,10 @@ def config(databases: Databases, request: pytest.FixtureRequest) -> Iterator[Dat
 
 
 @pytest.fixture(scope="module")
-def module_engine(databases: Databases) -> Iterator[Engine]:
+def module_engine(databases: Databases, request: pytest.FixtureRequest) -> Iterator[Engine]:
     with databases.migrated() as config:
-        engine = engines.create(config, application_name="tests")
+        is_owners = request.node.get_closest_marker("owner")
+        engine = engines.create(databases.as_owner(config) if is_owners else config, application_name="tests")
         yield engine
         engine.dispose()
 

@@ -38,6 +38,7 @@ def connected(config: DatabaseConfiguration) -> psycopg.Connection:
     return connection
 
 
+@pytest.mark.owner
 def test_the_tables_are_read_as_they_are(q: Queuer, config: DatabaseConfiguration, tmp_path: Path) -> None:
     q.add_task_with_name(lambda token: token, "task")
     job = q.add_job("task", "a token")
@@ -56,6 +57,7 @@ def test_the_tables_are_read_as_they_are(q: Queuer, config: DatabaseConfiguratio
     assert (worker["status"], worker["is_past"], facts.master) == ("STOPPED", True, None)
 
 
+@pytest.mark.owner
 def test_the_journals_are_read_as_they_are(q: Queuer, config: DatabaseConfiguration, tmp_path: Path) -> None:
     order = Order("kind", "task").to_json()
     producers, tasks = Journal(tmp_path, "producers"), Journal(tmp_path, "tasks")

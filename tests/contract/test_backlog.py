@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
+import pytest
 from support.contract import eventually
 
 from queuer import BatchJob, DatabaseConfiguration, MasterSettings, Queuer
@@ -12,6 +13,7 @@ MOST = 1000
 JOBS = 1200
 
 
+@pytest.mark.owner
 def test_what_can_not_be_written_keeps_the_worker_from_taking_more(q: Queuer, config: DatabaseConfiguration) -> None:
     q.add_task_with_name(lambda: None, "task")
     q.add_jobs(BatchJob("task") for _ in range(JOBS))

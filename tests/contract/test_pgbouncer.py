@@ -140,6 +140,7 @@ def test_a_running_job_is_cancelled_and_a_worker_is_stopped(q: Queuer, pooled: D
         eventually(lambda: other.get_worker(q.get_current_worker_rid()).status == "STOPPED", timeout=20)
 
 
+@pytest.mark.owner
 def test_jobs_and_tasks_share_transactions_with_their_sessions(q: Queuer, pooled: DatabaseConfiguration) -> None:
     def write(session: Session, number: int) -> None:
         session.execute(text("INSERT INTO ledger VALUES (:number)"), {"number": number})

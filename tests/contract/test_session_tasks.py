@@ -26,6 +26,8 @@ from queuer import (
 )
 from queuer.worker.transactions import MOST_FRUITLESS
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 
 @pytest.fixture
 def orders(config: DatabaseConfiguration) -> Iterator[Engine]:

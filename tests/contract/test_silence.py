@@ -75,6 +75,7 @@ def test_a_paused_process_loses_its_job_drops_what_it_comes_to_and_goes_on(
     assert (done.result, done.attempts, done.losses, done.failures) == ("too late", 2, 1, [])
 
 
+@pytest.mark.owner
 def test_a_row_that_an_open_transaction_holds_blocks_the_rescue_of_no_other(
     q: Queuer, config: DatabaseConfiguration
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_row_that_an_open_transaction_holds_blocks_the_rescue_of_no_other(
         eventually(lambda: q.get_job(held.rid).status is JobStatus.QUEUED)
 
 
+@pytest.mark.owner
 def test_nobody_is_called_silent_because_all_wait_for_a_lock(
     make_queuer: Any, config: DatabaseConfiguration, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,6 +143,7 @@ def test_nobody_is_called_silent_after_the_server_was_away(caplog: pytest.LogCap
     assert "has been silent" not in caplog.text
 
 
+@pytest.mark.owner
 def test_a_master_beats_while_what_it_deletes_is_locked(q: Queuer, config: DatabaseConfiguration) -> None:
     insert = """INSERT INTO job_archive (id, rid, status, task_name, ended_at)
         VALUES (1, gen_random_uuid(), 'SUCCEEDED', 'task', now() - interval '9 days')"""
@@ -181,6 +184,7 @@ def test_a_master_that_is_paused_in_its_transaction_blocks_nobody(q: Queuer, con
         child.kill()
 
 
+@pytest.mark.owner
 def test_a_cancelled_job_under_which_too_many_workers_died_ends_cancelled(
     q: Queuer, config: DatabaseConfiguration
 ) -> None:

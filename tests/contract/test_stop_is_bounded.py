@@ -30,6 +30,7 @@ def stop(q: Queuer) -> None:
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("queuer")] == []
 
 
+@pytest.mark.owner
 def test_while_all_jobs_are_locked(q: Queuer, make_queuer: Any, config: DatabaseConfiguration) -> None:
     """As by a migration. What can't be written runs again: at least once, not at most."""
     gate, other = Gate(), make_queuer()

@@ -185,6 +185,7 @@ def test_hosts_and_what_they_must_be_are_those_of_the_engine(
     assert q.get_job(q.add_job("task").rid).task_name == "task"
 
 
+@pytest.mark.owner
 @pytest.mark.parametrize("driver", ASYNC_DRIVERS)
 def test_an_async_engine_is_taken_too(config: DatabaseConfiguration, driver: str) -> None:
     async def main() -> None:

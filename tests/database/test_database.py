@@ -85,6 +85,7 @@ def test_a_deadlock_is_resolved(engine: Engine, config: DatabaseConfiguration) -
     assert len(runs) == 3
 
 
+@pytest.mark.owner
 def test_a_connection_to_what_has_become_a_standby_is_replaced(database: Database) -> None:
     """As after a failover that closed no connection, behind a proxy."""
 
@@ -99,6 +100,7 @@ def test_a_connection_to_what_has_become_a_standby_is_replaced(database: Databas
     assert database.run_single(lose) != database.run_single(write)
 
 
+@pytest.mark.owner
 def test_a_statement_whose_columns_a_migration_has_changed_is_prepared_anew(database: Database, engine: Engine) -> None:
     def read(session: Session) -> object:
         return session.scalar(text("SELECT losses FROM job WHERE id = 1"))

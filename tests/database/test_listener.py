@@ -119,6 +119,7 @@ def test_who_adds_in_a_transaction_keeps_nobody_from_listening(engine: Engine, l
     assert len(read_ids(heard.get(timeout=5) or "")) == 1
 
 
+@pytest.mark.owner
 def test_other_schemas_are_not_heard(engine: Engine, added: Heard, config: DatabaseConfiguration) -> None:
     elsewhere = new_queuer_with_db("test", 1, "", replace(config, schema="elsewhere"))
     elsewhere.add_job("task")

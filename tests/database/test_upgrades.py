@@ -16,6 +16,8 @@ from support.revisions import Version, newest
 from queuer import DatabaseConfiguration, SchemaTooNew, new_static_queuer
 from queuer.database import engines, migrate
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 START = "new_static_queuer(config).stop(); say('done')"
 
 

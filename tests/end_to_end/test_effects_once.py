@@ -11,6 +11,8 @@ from sqlalchemy import Engine, text
 
 from queuer import BatchJob, DatabaseConfiguration, JobStatus, Queuer
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 DEATHS = 200
 JOBS = 1500
 

@@ -18,6 +18,8 @@ from support.revisions import Version, newest
 
 from queuer import BatchJob, DatabaseConfiguration, OnError, Options, Queuer, Schedule, WorkerStatus
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 WORKER = """
 import os
 file = os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

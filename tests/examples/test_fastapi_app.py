@@ -21,7 +21,7 @@ A_WHILE = 100_000  # so many take longer than the test
 @pytest.fixture(scope="module")
 def shop(databases: Databases, root: Path) -> Iterator[Application]:
     with databases.migrated() as config:
-        yield application(root, config)
+        yield application(root, databases.as_owner(config))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(180)  # each starts several processes, on machi
 @pytest.fixture(scope="module")
 def newsletter(databases: Databases, root: Path) -> Iterator[Application]:
     with databases.migrated() as config:
-        yield application(root, config)
+        yield application(root, databases.as_owner(config))
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from queuer import (
     new_queuer_with_db,
 )
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 
 class Base(DeclarativeBase):
     pass

@@ -13,6 +13,8 @@ from support.jobs import new_job
 from queuer import DatabaseConfiguration, Job, JobArchive, JobStatus, Master, Queuer, QueuerError, ReadOnlyModel, Worker
 from queuer.repositories import jobs
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 
 class Base(DeclarativeBase):
     pass

@@ -70,6 +70,7 @@ class Queue(RuleBasedStateMachine):
     def __init__(self, engine: Engine) -> None:
         super().__init__()
         self.connection = engine.connect()
+        self.connection.execute(text("SET search_path TO public"))
         self.database: Any = OneTransaction(self.connection)
         self.model = QueueModel()
         self.planner = Planner({FUNCTION: lambda at, _count: at + HOUR}.get)

@@ -12,6 +12,8 @@ from queuer.repositories import jobs
 from queuer.repositories.direct import Direct
 from queuer.values import NewJob, Page
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 

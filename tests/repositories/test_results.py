@@ -110,7 +110,7 @@ def test_old_failures_lose_their_texts_and_the_others_keep_them(session: Session
     (taken,) = claim_new(session)
     old = f"""(SELECT jsonb_agg('{{"type": "E", "message": "m", "traceback": "t"}}'::jsonb)
         FROM generate_series(1, {results.KEPT_WHOLE}))"""
-    session.execute(text(f"UPDATE job SET failures = {old} WHERE id = {taken.id}"))
+    session.execute(text(f"UPDATE public.job SET failures = {old} WHERE id = {taken.id}"))
     results.archive(session, FIRST, [failed(taken)])
     (ended,) = archive.find(session, [taken.rid])
     assert len(ended.failures) == results.KEPT_WHOLE + 1

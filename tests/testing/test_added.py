@@ -25,6 +25,8 @@ from queuer import (
 )
 from queuer.testing import AddedJobs
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 
 @dataclass
 class Cup:

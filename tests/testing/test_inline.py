@@ -25,6 +25,8 @@ from queuer import (
 )
 from queuer.testing import InlineJobs
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 MODES = ("create_savepoint", "conditional_savepoint", "rollback_only")
 AN_HOUR = timedelta(hours=1)
 

@@ -14,6 +14,8 @@ from support.applications import ASYNC_DRIVERS, Base, Order, async_engine_of, en
 from queuer import BatchJob, DatabaseConfiguration, JobArchive, Options, Queuer, Schedule, current_job
 from queuer.testing import AddedJobs, InlineJobs
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 
 @pytest.fixture(params=ASYNC_DRIVERS)
 def driver(request: pytest.FixtureRequest) -> str:

@@ -22,6 +22,8 @@ from queuer import (
 from queuer.operations import steer
 from queuer.testing import InlineJobs
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 
 def buy(item: str, session: Session) -> str:
     session.add(Order(item=item))

@@ -10,6 +10,8 @@ from support.servers import Databases
 
 from queuer import DatabaseConfiguration
 
+pytestmark = pytest.mark.owner  # it makes tables next to the queue's
+
 APPLICATION = """
 from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
