@@ -88,7 +88,7 @@ def static(module_config: DatabaseConfiguration) -> Iterator[StaticQueuer]:
 @pytest.fixture(scope="module")
 def count(module_config: DatabaseConfiguration) -> Iterator[Callable[[], int]]:
     engine: Engine = engines.create(module_config, application_name="tests")
-    query = text("SELECT (SELECT count(*) FROM job) + (SELECT count(*) FROM job_archive)")
+    query = text("SELECT (SELECT count(*) FROM public.job) + (SELECT count(*) FROM public.job_archive)")
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield lambda: connection.scalar(query)
     engine.dispose()
