@@ -146,8 +146,7 @@ class Cipher:
         """Encrypts a text for one place."""
         key_id, key = next(iter(self._keys.items()))
         nonce = os.urandom(_NONCE_LENGTH)
-        aead, _ = _library()
-        sealed = aead(_key_of_job(key, place.rid)).encrypt(nonce, plain.encode(), _associated(place))
+        sealed = _sealer(key, place.rid).encrypt(nonce, plain.encode(), _associated(place))
         return MARK + b64encode(VERSION + bytes.fromhex(key_id) + nonce + sealed).decode()
 
     def open(self, sealed: str, place: Place) -> str:
@@ -169,10 +168,10 @@ class Cipher:
             raise DecryptionError(
                 f"{what} is encrypted with the key {key_id}, which this process does not have; add that key to the list"
             )
-        aead, invalid_tag = _library()
+        _, invalid_tag = _library()
         nonce = raw[_HEAD - _NONCE_LENGTH : _HEAD]
         try:
-            return aead(_key_of_job(key, place.rid)).decrypt(nonce, raw[_HEAD:], _associated(place)).decode()
+            return _sealer(key, place.rid).decrypt(nonce, raw[_HEAD:], _associated(place)).decode()
         except invalid_tag:
             raise DecryptionError(
                 f"{what} can't be decrypted with its own key {key_id}: it was damaged, or belongs to another job or"
@@ -202,8 +201,11 @@ def derive(passphrase: Key, salt: bytes) -> bytes:
     )
 
 
-def _key_of_job(key: bytes, rid: UUID) -> bytes:
-    return _keyed_hash(key, b"job" + rid.bytes)
+@lru_cache(maxsize=16)
+def _sealer(key: bytes, rid: UUID) -> "AESGCM":
+    """By a key of the job's own. Kept for a moment: a job has several values."""
+    aead, _ = _library()
+    return aead(_keyed_hash(key, b"job" + rid.bytes))
 
 
 def _keyed_hash(key: bytes, of: bytes) -> bytes:

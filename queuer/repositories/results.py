@@ -187,20 +187,20 @@ def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcom
 
 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    jobs = [outcome.job for outcome in outcomes]
     fields: dict[str, str | None] = {
-        "id": _array([str(outcome.job.id) for outcome in outcomes]),
-        "rid": _array([outcome.job.rid.hex for outcome in outcomes]),
-        "attempt": _array([str(outcome.job.attempt) for outcome in outcomes]),
-        "verdict": _array([outcome.verdict.name for outcome in outcomes]),
+        "id": _array([str(job.id) for job in jobs]),
+        "rid": _array([job.rid.hex for job in jobs]),
+        "attempt": _array([str(job.attempt) for job in jobs]),
         "elapsed": _array([str(outcome.elapsed) for outcome in outcomes]),
         "results": _array_of_texts([outcome.results for outcome in outcomes]),
-        "error": None,
-        "failure": None,
-        "delay": None,
-        "series_error": None,
     }
-    if any(outcome.verdict is not Verdict.SUCCEEDED or outcome.series_error for outcome in outcomes):
+    if all(outcome.verdict is Verdict.SUCCEEDED and outcome.series_error is None for outcome in outcomes):
+        none = dict.fromkeys(("error", "failure", "delay", "series_error"))
+        fields |= {"verdict": _array([Verdict.SUCCEEDED.name] * len(outcomes)), **none}
+    else:
         fields |= {
+            "verdict": _array([outcome.verdict.name for outcome in outcomes]),
             "error": _array_of_texts([outcome.failure.error if outcome.failure else None for outcome in outcomes]),
             "failure": _array_of_texts([_failure_json(outcome) for outcome in outcomes]),
             "delay": _array([str(outcome.delay) for outcome in outcomes]),

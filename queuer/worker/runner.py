@@ -109,7 +109,7 @@ class Runner:
     @property
     def waiting(self) -> int:
         """Attempts whose task has not begun."""
-        return self._threads.waiting + self._event_loop.waiting
+        return len(self._threads.row) + self._event_loop.waiting
 
     def run(self, jobs: Sequence[ClaimedJob]) -> None:
         """Begins these jobs, which must not be more than are free."""
@@ -171,7 +171,8 @@ class Runner:
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
         try:
             if outcome is not None:
-                _name_cut(outcome)
+                if outcome.failure is not None:
+                    _name_cut(outcome)
                 self._report(outcome)
         finally:
             self._running.discard(attempt)
@@ -182,7 +183,8 @@ class Runner:
 
     def _begun(self) -> None:
         """An attempt has begun, or ended: who asked for room may get some."""
-        if self._is_asked and self.waiting <= self._few and self.free > 0:
+        # Before the rest, which takes longer: this is asked twice for each job.
+        if self._is_asked and len(self._threads.row) <= self._few and self.waiting <= self._few and self.free > 0:
             self._is_asked = False
             self._freed()
 
