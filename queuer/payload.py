@@ -57,8 +57,8 @@ def json_value(value: object, path: str) -> Any:
     Raises:
         InvalidParameters: Something inside has no JSON form, or one that jsonb can't hold; says where.
     """
-    if type(value) in (list, tuple) and is_plain(value):  # type: ignore[arg-type]
-        return list(value)  # type: ignore[call-overload]
+    if (type(value) is list or type(value) is tuple) and is_plain(value):
+        return list(value)
     if type(value) is dict and not value:
         return {}
     return _guarded(value, path, _json_form)

@@ -9,7 +9,7 @@ from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from queuer.config import DatabaseConfiguration
-from queuer.database.engines import attend, engine_options, ping_rested
+from queuer.database.engines import attend, engine_options
 from queuer.database.liveness import AsyncConnection
 
 
@@ -55,7 +55,6 @@ class _LoopsEngine:
     def __init__(self, url: URL, options: dict[str, Any]) -> None:
         self.engine = create_async_engine(url, **options)
         attend(self.engine.sync_engine)
-        ping_rested(self.engine.sync_engine)
         # Not weakly: whoever forgets one would leave it open.
         self._connections: set[psycopg.AsyncConnection[Any]] = set()
         event.listen(self.engine.sync_engine, "connect", self._opened)

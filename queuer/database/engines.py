@@ -1,9 +1,7 @@
 """Makes SQLAlchemy engines from a configuration, and tells what their errors mean."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +9,7 @@ import psycopg
 import sqlalchemy
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
@@ -21,9 +19,6 @@ from queuer.database.liveness import LIVENESS, SERVER_SIDE, Connection
 from queuer.errors import ConfigurationError, DatabaseUnavailable, NotPermitted
 
 OLDEST_SERVER = 140_000
-
-#: Seconds in the pool after which even who is in haste asks whether a connection still lives: an empty round trip.
-RESTS_AFTER = 0.5
 
 #: For a worker's connections, which send a few statements again and again: plan each once, not each time, and by the
 #: indexes they are made for, whatever the statistics of a table that was empty a moment ago say. Planning a claim takes
@@ -65,21 +60,20 @@ def create(
     """An engine with a pool of its own, of `most` connections at most. Opens nothing yet.
 
     Args:
-        pings: Replace a connection that died while it rested in the pool. A worker does without: what fails it does
-            again.
+        pings: Replace a connection that died in the pool before it is used, at the price of an empty round trip. A
+            worker does without: what fails it does again.
         translates: Tables without a schema are in the queue's.
         creator: Opens a connection; None = by the configuration.
         settings: Of PostgreSQL, for each connection.
     """
     options = engine_options(config, application_name=application_name, most=most, translates=translates)
+    options["pool_pre_ping"] = pings
     if creator is not None:
         options["creator"] = creator
     engine = create_engine(config.url, poolclass=_Pool, **options)
     if creator is None:
         event.listen(engine, "do_connect", lambda _dialect, _record, args, keyed: Connection.connect(*args, **keyed))
     attend(engine, settings or {})
-    if pings:
-        ping_rested(engine)
     return engine
 
 
@@ -98,41 +92,6 @@ def attend(engine: Engine, settings: Mapping[str, str] = MappingProxyType({})) -
 
     event.listen(engine, "connect", opened)
     event.listen(engine, "handle_error", _failed)
-
-
-_haste = threading.local()
-
-
-@contextmanager
-def in_haste() -> Iterator[None]:
-    """Within it this thread takes a connection that was in use a moment ago without asking whether it still lives.
-
-    For work that is done again when it does not.
-    """
-    _haste.is_on = True
-    try:
-        yield
-    finally:
-        _haste.is_on = False
-
-
-def ping_rested(engine: Engine) -> None:
-    """Has connections that rested in the pool asked for a sign of life before they are used, and replaced."""
-
-    def returned(_connection: object, record: ConnectionPoolEntry) -> None:
-        record.info["rests_since"] = monotonic()
-
-    def taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-        rests_since = record.info.get("rests_since")
-        if rests_since is None or (getattr(_haste, "is_on", False) and monotonic() - rests_since < RESTS_AFTER):
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as error:
-            raise DisconnectionError from error  # the pool tries another
-
-    event.listen(engine, "checkin", returned)
-    event.listen(engine, "checkout", taken)
 
 
 def _of_driver(dbapi_connection: Any) -> Any:
@@ -177,6 +136,7 @@ def engine_options(
         "connect_args": {**LIVENESS, **config.parameters, "application_name": application_name[:63]},
         "pool_size": -(-most // 2),
         "max_overflow": most // 2,
+        "pool_pre_ping": True,
         "pool_use_lifo": True,
         "pool_reset_on_return": None,  # units of work end what they begin
         "hide_parameters": True,  # else every database error would log what jobs carry
@@ -248,6 +208,8 @@ def _is_unavailable(error: DBAPIError) -> bool:
 
 
 def _means_unavailable(error: BaseException | None) -> bool:
+    if isinstance(error, psycopg.Error) and is_outdated(error):
+        return True
     sqlstate = _sqlstate(error)
     if sqlstate is None:  # libpq itself speaks: the server was never reached, or is gone
         return isinstance(error, psycopg.OperationalError)

@@ -12,7 +12,10 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
-from queuer.database.engines import RESTS_AFTER, in_haste, is_outdated
+from queuer.database.engines import is_outdated
+
+#: Seconds after which one that is kept goes back to the pool, which asks for a sign of life before it lends it again.
+RESTS_AFTER = 0.5
 
 #: Connections that are kept: a worker claims with one, and writes outcomes with another.
 MOST_KEPT = 2
@@ -35,7 +38,7 @@ class Hand:
     @contextmanager
     def lent(self) -> Iterator["psycopg.Connection[Any]"]:
         """A connection that has lived a moment ago, for work that is done again if it does not any more."""
-        closed_before = self._closed
+        closed_before, is_of_use = self._closed, True
         proxy = self._take()
         connection = cast("psycopg.Connection[Any]", proxy.driver_connection)
         try:
@@ -44,11 +47,14 @@ class Hand:
             self._renew_plans(proxy, connection)
             yield connection
         except psycopg.Error as error:
-            if is_outdated(error):
-                proxy.invalidate()
+            is_of_use = not is_outdated(error)
             raise
         finally:
-            self._put(proxy, connection, closed_before)
+            # Else it broke, or somebody interrupted the statement.
+            if is_of_use and connection.pgconn.transaction_status == TransactionStatus.IDLE:
+                self._put(proxy, closed_before)
+            else:
+                proxy.invalidate()
 
     def let_go(self) -> None:
         """Gives the pool one that is kept, for who takes his from there: it need not open another."""
@@ -65,12 +71,11 @@ class Hand:
         try:
             proxy, kept_since = self._kept.pop()
         except IndexError:
-            with in_haste():
-                return self._engine.raw_connection()
+            return self._engine.raw_connection()
         if monotonic() - kept_since < RESTS_AFTER:
             return proxy
         proxy.close()
-        return self._engine.raw_connection()  # which asks it for a sign of life, if this engine does
+        return self._engine.raw_connection()
 
     def _renew_plans(self, proxy: PoolProxiedConnection, connection: "psycopg.Connection[Any]") -> None:
         now = monotonic()
@@ -79,11 +84,8 @@ class Hand:
             if connection.prepare_threshold is not None:  # else there are none; see pooling
                 connection.execute("DISCARD PLANS", prepare=False)
 
-    def _put(self, proxy: PoolProxiedConnection, connection: "psycopg.Connection[Any]", closed_before: int) -> None:
-        is_fit = proxy.is_valid and connection.pgconn.transaction_status == TransactionStatus.IDLE
-        if is_fit and len(self._kept) < MOST_KEPT and self._closed == closed_before:
+    def _put(self, proxy: PoolProxiedConnection, closed_before: int) -> None:
+        if len(self._kept) < MOST_KEPT and self._closed == closed_before:
             self._kept.append((proxy, monotonic()))
-            return
-        if not is_fit:
-            proxy.invalidate()  # it broke, or somebody interrupted the statement
-        proxy.close()
+        else:
+            proxy.close()

@@ -136,12 +136,12 @@ def adding_again(job: NewJob) -> Work[Job]:
         ended = archive.find(session, [job.rid])
         if ended and inserted is not None:
             jobs.delete(session, job.rid)
-        if not ended:
-            additions.tell_inserted(session, [job])
-        found = ended[0] if ended else live
-        if found is None:
+        if ended:
+            return cast("Job", ended[0])
+        if live is None:
             raise JobNotFound(f"job {job.rid} was added, has ended, and was deleted meanwhile")
-        return cast("Job", found)
+        additions.tell_inserted(session, [job])
+        return live
 
     return work
 

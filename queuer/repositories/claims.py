@@ -19,8 +19,6 @@ from queuer.values import MOST_ATTEMPTS, NO_MARKS, Claim, ClaimedJob, HeldJob
 
 _IDS = ARRAY(BigInteger)
 
-_new = tuple.__new__  # what ClaimedJob._make comes to, in half of its time
-
 # The claim. For each task that the worker has, an index leads to its oldest jobs, so it never matters how many others
 # have. `…_share` reads, without a lock, how many of the first jobs of all belong to which task; `due` and `queued` then
 # lock that many of each, or others behind those that somebody else is just claiming. So no more are locked than are
@@ -177,7 +175,7 @@ def take(
     if found[0][3] is None:
         return Claim([], seconds_until_due)
     found.sort(key=itemgetter(3))  # by id: RETURNING promises no order
-    jobs = [_new(ClaimedJob, row[3:]) for row in found]
+    jobs = [ClaimedJob._make(row[3:]) for row in found]
     queued = {job.task_name: job.id for job, row in zip(jobs, found, strict=True) if row[2]}  # the last of each remain
     return Claim(jobs, seconds_until_due, queued)
 

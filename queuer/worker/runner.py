@@ -104,12 +104,15 @@ class Runner:
         `freed` is called when there is more.
         """
         self._is_asked = True  # before looking: what is freed meanwhile must count
+        return self._room()
+
+    def _room(self) -> int:
         return self.free if self.waiting <= self._few else 0
 
     @property
     def waiting(self) -> int:
         """Attempts whose task has not begun."""
-        return len(self._threads.row) + self._event_loop.waiting
+        return self._threads.waiting + self._event_loop.waiting
 
     def run(self, jobs: Sequence[ClaimedJob]) -> None:
         """Begins these jobs, which must not be more than are free."""
@@ -183,8 +186,7 @@ class Runner:
 
     def _begun(self) -> None:
         """An attempt has begun, or ended: who asked for room may get some."""
-        # Before the rest, which takes longer: this is asked twice for each job.
-        if self._is_asked and len(self._threads.row) <= self._few and self.waiting <= self._few and self.free > 0:
+        if self._is_asked and self._room() > 0:
             self._is_asked = False
             self._freed()
 

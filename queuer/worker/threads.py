@@ -47,8 +47,7 @@ class ThreadExecutor:
         self._tell_begun = begun
         self._done = done
         self._transactions = transactions
-        #: Attempts that have not begun.
-        self.row: deque[Attempt] = deque()
+        self._row: deque[Attempt] = deque()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._busy = 0
@@ -61,9 +60,14 @@ class ThreadExecutor:
         self._watcher = Loop("watcher", self._look)
         self._is_watched = False
 
+    @property
+    def waiting(self) -> int:
+        """Attempts that have not begun."""
+        return len(self._row)
+
     def run(self, attempts: Sequence[Attempt]) -> None:
         """Begins these attempts, or lets them wait a moment. Returns at once."""
-        self.row.extend(attempts)
+        self._row.extend(attempts)
         if self._call() < len(attempts) and not self._is_watched:
             if not self._watcher.is_running:
                 self._watcher.start()
@@ -85,7 +89,7 @@ class ThreadExecutor:
         """Puts threads to work on the row, as many as are allowed. Tells how many that are."""
         with self._lock:
             idle = len(self._threads) - self._busy
-            wanted = max(0, min(len(self.row), self._allowed - self._busy))
+            wanted = max(0, min(len(self._row), self._allowed - self._busy))
             self._busy += wanted
         for _ in range(min(wanted, idle)):
             self._called.release()
@@ -108,7 +112,7 @@ class ThreadExecutor:
     def _look(self) -> float | None:
         """Allows more threads while tasks are long, and fewer where they would stand in each other's way."""
         self._is_watched = False  # before looking: who comes meanwhile wakes us
-        self._quiet_looks = 0 if self.row else self._quiet_looks + 1
+        self._quiet_looks = 0 if self._row else self._quiet_looks + 1
         if self._quiet_looks > QUIET_LOOKS:
             return None
         self._is_watched = True
@@ -116,7 +120,7 @@ class ThreadExecutor:
         self._begun_before, self._spent_before = self._begun, self._spent
         if begun >= MANY and self._busy * LOOK_AFTER < begun * MODERATE:
             self._allowed = max(1, self._allowed // GROWTH)
-        elif self.row and spent >= begun * LONG:
+        elif self._row and spent >= begun * LONG:
             self._allowed = min(self._most, self._allowed * GROWTH)
             self._call()
         return LOOK_AFTER
@@ -125,7 +129,7 @@ class ThreadExecutor:
         while True:
             self._work()
             with self._lock:
-                if self.row and self._busy <= self._allowed:  # who put it there counted on this thread
+                if self._row and self._busy <= self._allowed:  # who put it there counted on this thread
                     continue
                 self._busy -= 1
             self._called.acquire()
@@ -134,9 +138,9 @@ class ThreadExecutor:
 
     def _work(self) -> None:
         began_at = monotonic()
-        while self.row and self._busy <= self._allowed:
+        while self._row and self._busy <= self._allowed:
             try:
-                attempt = self.row.popleft()
+                attempt = self._row.popleft()
             except IndexError:  # another thread was faster
                 return
             self._begun += 1
@@ -178,11 +182,8 @@ def _run_task(attempt: Attempt) -> Any:
     this_thread = threading.get_ident()
     attempt.enter(lambda reason: _raise_in(this_thread, type(reason)))
     enter_job(attempt.context, attempt.interrupt_reason)
-    task = attempt.task
-    if task.arguments is None and task.session is None:  # as most are, and shorter than what follows
-        return task.fn(*attempt.parameters, **attempt.parameters_keyed)
     parameters, parameters_keyed = attempt.arguments()
-    return task.fn(*parameters, **parameters_keyed)
+    return attempt.task.fn(*parameters, **parameters_keyed)
 
 
 def _leave(attempt: Attempt) -> None:

@@ -102,6 +102,7 @@ def test_a_batch_is_added_in_the_order_given(q: Queuer) -> None:
             BatchJob(task=greet, parameters=["a"]),
             BatchJob(task=greet, parameters=["b"], parameters_keyed={"times": 2}),
             BatchJob(task="other", options=options),
+            BatchJob(task="other", parameters=[1], options=options),
         ]
     )
     jobs = [q.get_job(rid) for rid in rids]
@@ -110,8 +111,9 @@ def test_a_batch_is_added_in_the_order_given(q: Queuer) -> None:
         ("greet", ["a"], {}),
         ("greet", ["b"], {"times": 2}),
         ("other", [], {}),
+        ("other", [1], {}),
     ]
-    assert jobs[2].options == options
+    assert [job.options for job in jobs] == [Options(), Options(), options, options]
 
 
 def test_a_batch_is_added_whole_or_not_at_all_and_says_which_item_was_wrong(q: Queuer) -> None:

@@ -49,6 +49,7 @@ def keyed(make_queuer: MakeQueuer) -> Queuer:
 def test_a_job_goes_through_and_nothing_of_it_can_be_read_in_the_tables(keyed: Queuer, engine: Engine) -> None:
     job = keyed.add_job_with_options(METADATA, "repeat", SECRET, times=2)
     batch = keyed.add_jobs(BatchJob("repeat", [SECRET], {"times": n}, METADATA) for n in range(3))
+    keyed.add_jobs([BatchJob("nobody has it", [SECRET])])
     assert (job.parameters, job.parameters_keyed, job.options.metadata) == ([SECRET], {"times": 2}, {"card": SECRET})
     assert not job.sealed
     assert SECRET not in everything(engine)

@@ -87,8 +87,14 @@ def test_nothing_is_flushed_or_expired_or_left_behind(q: Queuer, application: En
 
 
 def test_a_batch_from_a_generator_is_added_in_its_order(q: Queuer, application: Engine) -> None:
+    parameters = [-1]
+
+    def batch() -> Iterator[BatchJob]:
+        for parameters[0] in range(2500):  # always the same list
+            yield BatchJob("brew", parameters)
+
     with Session(application) as session, session.begin():
-        rids = q.in_session(session).add_jobs(BatchJob("brew", [number]) for number in range(2500))
+        rids = q.in_session(session).add_jobs(batch())
     jobs: list[Job] = []
     while page := q.get_jobs(last_id=jobs[-1].id if jobs else 0, entries=1000):
         jobs += page

@@ -137,8 +137,12 @@ def test_a_job_added_while_a_job_runs_knows_its_parent(q: Queuer) -> None:
     async def parent_async() -> str:
         return str(q.add_jobs([queuer.BatchJob("elsewhere")])[0])
 
+    @q.task
+    def parent_of_a_bare_one() -> str:
+        return str(q.add_jobs([queuer.BatchJob("elsewhere", [1])])[0])
+
     with q:
-        for task in (parent, parent_async):
+        for task in (parent, parent_async, parent_of_a_bare_one):
             ended = run(q, task)
             assert q.get_job(ended.result).parent_rid == ended.rid
     assert q.add_job("elsewhere").parent_rid is None

@@ -7,12 +7,13 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
+from support.jobs import new_job
 
 from queuer import DatabaseConfiguration, DatabaseUnavailable
 from queuer.database.database import Database
 from queuer.database.sources import Source
-from queuer.repositories import results
-from queuer.repositories.direct import Direct
+from queuer.repositories import jobs, results
+from queuer.repositories.direct import Direct, rows
 
 GROWN = "INSERT INTO job (task_name) SELECT 'task' FROM generate_series(1, 20000)"
 
@@ -93,3 +94,47 @@ def test_who_takes_a_connection_from_the_pool_gets_that_which_is_kept(worker: Da
     assert worker.run_single(lambda session: session.scalar(text("SELECT pg_backend_pid()"))) == kept
     assert worker.run(lambda session: session.scalar(text("SELECT pg_backend_pid()"))) == kept
     assert worker.run_direct(pid) == kept
+
+
+@pytest.mark.owner
+def test_a_statement_whose_columns_a_migration_has_changed_is_prepared_anew(worker: Database, engine: Engine) -> None:
+    def read(direct: Direct | Session) -> object:
+        return rows(direct, "SELECT losses FROM {job} WHERE id = 1", {})
+
+    def alter(kind: str) -> None:
+        with engine.begin() as connection:
+            connection.execute(text(f"ALTER TABLE job ALTER losses TYPE {kind}"))
+
+    worker.run_direct(read)
+    alter("bigint")
+    try:
+        assert worker.run_direct(read) == []
+    finally:
+        alter("smallint")  # another test gets this database
+
+
+def test_one_to_what_has_become_a_standby_is_replaced(worker: Database) -> None:
+    def become(direct: Direct | Session) -> int:
+        assert isinstance(direct, Direct)
+        direct.connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        return pid(direct)
+
+    def add(direct: Direct | Session) -> int:
+        jobs.insert_plain(direct, new_job())
+        return pid(direct)
+
+    lost = worker.run_direct(become)
+    assert worker.run_direct(add) != lost
+
+
+def test_one_that_has_rested_is_tried_out_before_it_is_used_where_work_may_not_fail(
+    config: DatabaseConfiguration, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queuer.database.hand.RESTS_AFTER", 0.0)
+    producer = Source(config).database("test")
+    first = producer.run_direct(pid)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": first})
+    job = new_job()
+    assert producer.run_direct(lambda direct: jobs.insert_plain(direct, job)).rid == job.rid
+    producer.close()

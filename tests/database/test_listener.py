@@ -7,14 +7,15 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 from support.contract import eventually
 from support.jobs import FIRST, new_job, succeeded, to_retry
 
 from queuer import DatabaseConfiguration, DatabaseUnavailable, events, new_queuer_with_db
 from queuer.database.listener import Listener
-from queuer.database.liveness import SERVER_SIDE, Connection
+from queuer.database.liveness import SERVER_SIDE
+from queuer.database.liveness import Connection as Attended
 from queuer.database.sources import Source
 from queuer.events import Channel, read_ids, read_rids
 from queuer.repositories import jobs, results
@@ -55,13 +56,20 @@ def nothing_more(heard: Heard, engine: Engine, channel: Channel) -> bool:
     return heard.get(timeout=5) == "last"
 
 
+def alone(engine: Engine) -> Connection:
+    """Each statement in a transaction of its own: then it is looked whether anybody listens."""
+    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
 def test_an_insert_is_one_notification_however_many_rows(engine: Engine, added: Heard) -> None:
     with Session(engine) as session, session.begin():
         jobs.insert_many(session, [new_job() for _ in range(500)])
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO job (task_name) SELECT 'task' FROM generate_series(1, 500)"))
-    told = [read_ids(added.get(timeout=5) or "") for _ in range(2)]
-    assert [len(ids) for ids in told] == [500, 500]
+    with alone(engine) as connection:
+        connection.execute(text("INSERT INTO job (task_name) SELECT 'task' FROM generate_series(1, 500)"))
+    told = [read_ids(added.get(timeout=5) or "") for _ in range(3)]
+    assert [len(ids) for ids in told] == [500, 500, 500]
     assert nothing_more(added, engine, ADDED)
 
 
@@ -117,6 +125,20 @@ def test_who_adds_in_a_transaction_keeps_nobody_from_listening(engine: Engine, l
         jobs.insert_one(session, new_job())
         heard = listen(listener, ADDED)
     assert len(read_ids(heard.get(timeout=5) or "")) == 1
+
+
+@pytest.mark.owner
+def test_a_renamed_schema_is_heard_under_its_new_name(
+    engine: Engine, listener: Listener, config: DatabaseConfiguration
+) -> None:
+    new_queuer_with_db("test", 1, "", replace(config, schema="before")).stop()
+    with alone(engine) as connection:
+        connection.execute(text("ALTER SCHEMA before RENAME TO afterwards"))
+        channel = events.added("afterwards")
+        heard = listen(listener, channel)
+        connection.execute(text("INSERT INTO afterwards.job (task_name) VALUES ('task')"))
+    assert read_ids(heard.get(timeout=5) or "") == [1]
+    assert nothing_more(heard, engine, channel)
 
 
 @pytest.mark.owner
@@ -179,10 +201,10 @@ def test_a_connection_that_can_not_be_made_ready_is_closed(
     config: DatabaseConfiguration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the server shuts down that moment."""
-    opened: list[Connection] = []
+    opened: list[Attended] = []
 
-    def connect(**options: Any) -> Connection:
-        opened.append(Connection.connect(**options))
+    def connect(**options: Any) -> Attended:
+        opened.append(Attended.connect(**options))
         return opened[-1]
 
     monkeypatch.setattr("queuer.database.sources.Connection", SimpleNamespace(connect=connect))

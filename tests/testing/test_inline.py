@@ -235,21 +235,26 @@ def test_another_queuer_of_the_process_runs_what_a_static_one_adds(
     assert items(rolled_back) == ["tea"]
 
 
-def test_a_queuer_of_an_earlier_test_runs_nothing(
-    q: Queuer, rolled_back: Session, queuer_inline: InlineJobs, databases: Databases
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_a_queuer_of_another_test_runs_nothing(
+    q: Queuer, rolled_back: Session, queuer_inline: InlineJobs, databases: Databases, is_elsewhere: bool
 ) -> None:
-    def of_an_earlier_test(item: str) -> None:
+    """Neither an earlier one of the same database, nor one of another, however late."""
+
+    def of_another_test(item: str) -> None:
         raise AssertionError(item)
 
-    with databases.migrated() as config:
-        earlier = new_queuer_with_db("earlier", 1, "", config)
-        earlier.add_task_with_name(of_an_earlier_test, "buy")
-        earlier.stop()
-    later = new_queuer_with_db("later", 1, "", q._database.config)  # noqa: SLF001
-    later.add_task(buy)
-    q.in_session(rolled_back).add_job("buy", "tea")
-    rolled_back.commit()
-    later.stop()
+    with databases.migrated() as elsewhere:
+        here = q._database.config  # noqa: SLF001
+        other = (elsewhere, of_another_test) if is_elsewhere else (here, of_another_test)
+        pair = [(here, buy), other] if is_elsewhere else [other, (here, buy)]
+        queuers = [new_queuer_with_db("one of two", 1, "", config) for config, _ in pair]
+        for each, (_, task) in zip(queuers, pair, strict=True):
+            each.add_task_with_name(task, "buy")
+        q.in_session(rolled_back).add_job("buy", "tea")
+        rolled_back.commit()
+        for each in queuers:
+            each.stop()
     assert items(rolled_back) == ["tea"]
 
 
