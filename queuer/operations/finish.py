@@ -21,8 +21,7 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
 
     An outcome of a job that is no longer this worker's is dropped and logged.
     """
-    if database.cipher.has_keys:
-        outcomes = [sealed_outcome(database.cipher, outcome) for outcome in outcomes]
+    outcomes = [sealed_outcome(database.cipher, outcome) for outcome in outcomes]
     if all(outcome.verdict is not Verdict.RETRY and outcome.next_run_at is None for outcome in outcomes):
         written = database.run_direct(lambda direct: results.archive(direct, worker_rid, outcomes))
     else:

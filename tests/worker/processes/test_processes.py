@@ -1,94 +1,24 @@
-import functools
-import importlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
 import pytest
 from support import process_tasks as tasks
-from support.bench import NONE
 from support.jobs import claimed
+from support.process_bench import RETRIED, SHORT, Bench, is_gone
 
-from queuer import OnError
 from queuer.errors import JobCancelled, JobInterrupted, JobTimeout
-from queuer.tasks import Task, TaskRegistry
-from queuer.values import Failure, Outcome, Verdict
-from queuer.worker import child as child_module
+from queuer.tasks import Task
+from queuer.values import Outcome, Verdict
 from queuer.worker.attempt import Attempt
 from queuer.worker.processes import ProcessExecutor
-from queuer.worker.runner import Runner
-
-SHORT = {"on_error": OnError(timeout=0.1, max_retries=0).to_json()}
-RETRIED = {"on_error": OnError(timeout=0, max_retries=1).to_json()}
-
-
-class Bench:
-    """A runner whose tasks all run in child processes."""
-
-    def __init__(self) -> None:
-        self.registry = TaskRegistry()
-        self.outcomes: SimpleQueue[Outcome] = SimpleQueue()
-        self.runner = Runner(
-            3, None, find=self.registry.get, report=self.outcomes.put, freed=lambda: None, transactions=NONE
-        )
-        self.runner.start()
-
-    def begin(self, fn: Callable[..., Any], *parameters: Any, **columns: Any) -> None:
-        name = f"{fn!r}"[:100]
-        if self.registry.get(name) is None:
-            self.registry.add(fn, name, "process")
-        self.runner.run([claimed(name, *parameters, **columns)])
-
-    def run(self, fn: Callable[..., Any], *parameters: Any, **columns: Any) -> Outcome:
-        self.begin(fn, *parameters, **columns)
-        return self.outcome()
-
-    def failure(self, fn: Callable[..., Any], *parameters: Any, **columns: Any) -> Failure:
-        failure = self.run(fn, *parameters, **columns).failure
-        assert failure is not None
-        return failure
-
-    def pid(self) -> int:
-        """Of the child that gets the next job."""
-        return int((self.run(tasks.pid).results or "").strip("[]"))
-
-    def outcome(self) -> Outcome:
-        return self.outcomes.get(timeout=20)
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
-    yield bench
-    bench.runner.close()
-
-
-@pytest.fixture
-def pipe(tmp_path: Path) -> str:
-    os.mkfifo(tmp_path / "pipe")
-    return str(tmp_path / "pipe")
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child_module, "KILL_AFTER", 0.1)
-    monkeypatch.setattr(child_module, "LOOK_EVERY", 0.01)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
 
 # -- What a task takes and gives
 
@@ -244,90 +174,6 @@ def test_an_interrupt_that_comes_too_late_leaves_the_child_to_the_next_job() -> 
     assert before.results == after.results
 
 
-# -- Finding the task
-
-
-@pytest.mark.parametrize(
-    "fn",
-    [
-        lambda: None,
-        functools.partial(tasks.add, 1),
-        tasks.Tool().bound,
-        tasks.Tool(),
-        tasks.undecorated,
-    ],
-    ids=["lambda", "partial", "bound", "instance", "undecorated"],
-)
-def test_what_a_child_could_not_import_is_refused(bench: Bench, fn: Callable[..., Any]) -> None:
-    outcome = bench.run(fn, options=RETRIED)
-    assert outcome.verdict is Verdict.FAILED
-    assert outcome.failure is not None
-    assert outcome.failure.error.startswith("TaskNotImportable: the task '")
-    assert "what a module has at its top level under its own name: move it there" in outcome.failure.error
-
-
-def test_what_only_the_worker_has_is_refused_by_the_child(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def here() -> None: ...
-
-    monkeypatch.setattr(here, "__module__", tasks.__name__)
-    monkeypatch.setattr(here, "__qualname__", "here")
-    monkeypatch.setattr(tasks, "here", here, raising=False)
-    pid = bench.pid()
-    outcome = bench.run(here, options=RETRIED)
-    assert outcome.verdict is Verdict.FAILED
-    assert outcome.failure is not None
-    assert "where support.process_tasks has no here" in outcome.failure.error
-    assert bench.pid() == pid
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Callable[[], str]]:
-    """Makes a module of that name whose first lines run in child processes alone; returns its task."""
-
-    def make(name: str, first_lines: str) -> Callable[[], str]:
-        tasks.write_module(tmp_path, name, first_lines)
-        monkeypatch.syspath_prepend(tmp_path)
-        work: Callable[[], str] = importlib.import_module(name).work
-        return work
-
-    return make
-
-
-def test_a_module_that_can_not_be_imported_fails_the_attempt(bench: Bench, module: Any) -> None:
-    raises = module("raises_in_a_child", "raise RuntimeError('no')")  # before there is a child, which gets sys.path
-    pid = bench.pid()
-    outcome = bench.run(raises, options=RETRIED)
-    assert outcome.verdict is Verdict.RETRY
-    assert outcome.failure is not None
-    assert outcome.failure.error == "RuntimeError: no"
-    assert "raises_in_a_child.py" in outcome.failure.traceback
-    assert bench.pid() == pid
-    failure = bench.failure(module("exits_in_a_child", "import os; os._exit(7)"))
-    assert "exited with code 7 while it imported exits_in_a_child; what it wrote to stderr" in failure.error
-
-
-def test_the_time_that_a_child_needs_to_get_ready_does_not_count(bench: Bench, module: Any, pipe: str) -> None:
-    bench.begin(module("waits_in_a_child", f"open({pipe!r}).read()"), options=SHORT)
-    with Path(pipe).open("w"), pytest.raises(Empty):
-        bench.outcomes.get(timeout=0.3)
-    assert bench.outcome().results == '["worked"]'
-
-
-def test_a_child_that_never_gets_ready_is_killed(
-    bench: Bench, module: Any, pipe: str, impatient: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(child_module, "LONGEST_START", 0.1)
-    failure = bench.failure(module("hangs_in_a_child", f"open({pipe!r}).read()"))
-    assert "no longer answered its worker, and was killed while it imported hangs_in_a_child" in failure.error
-
-
-def test_an_interrupt_reaches_a_child_that_gets_ready(bench: Bench, module: Any, pipe: str) -> None:
-    bench.begin(module("is_interrupted_in_a_child", f"open({pipe!r}).read()"))
-    with Path(pipe).open("w"):
-        bench.runner.interrupt(JobCancelled("enough"))
-        assert bench.outcome().verdict is Verdict.CANCELLED
-
-
 # -- The end
 
 
@@ -354,7 +200,8 @@ def test_closing_gives_back_what_still_runs(pipe: str) -> None:
 
 WORKER = """
 import os, sys
-from worker.test_processes import Bench, tasks
+from support import process_tasks as tasks
+from support.process_bench import Bench
 bench, pipe, meeting = Bench(), sys.argv[1], sys.argv[1] + " of two"
 os.mkfifo(meeting)
 bench.begin(tasks.meet, meeting, "r")
