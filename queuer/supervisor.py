@@ -79,6 +79,7 @@ class Supervisor:
         self._rid = place.identity.rid
         self._takes_jobs = takes_jobs
         self._is_stopping = False
+        self._is_claim_lost = False  # it may have taken jobs, and nobody was told which
         self._thread_watch = ThreadWatch()
         # Outcomes that can't be written must not pile up without end while the database is away.
         self._most_unwritten = max(1000, 10 * place.identity.max_concurrency)
@@ -209,7 +210,14 @@ class Supervisor:
         self._runner.run(jobs)
 
     def _claim(self, limit: int, marks: Mapping[str, int]) -> Claim:
-        claim = work.claim(self._place.database, self._rid, self._place.abilities, limit, marks)
+        if self._is_claim_lost:
+            self._heartbeat.return_unknown()
+            self._is_claim_lost = False
+        try:
+            claim = work.claim(self._place.database, self._rid, self._place.abilities, limit, marks)
+        except DatabaseUnavailable:
+            self._is_claim_lost = True
+            raise
         if len(claim.jobs) < limit:
             self._missing_keys.look()  # now that the worker has got all that it could
         return claim

@@ -83,12 +83,26 @@ class Heartbeat:
                 self._runner.interrupt(JobInterrupted("the job is no longer this worker's"), [attempt])
             elif job.is_cancelled:
                 self._runner.interrupt(JobCancelled("the job was cancelled while it ran"), [attempt])
-        known = {attempt.key for attempt in self._runner.running()} | self._reporter.keys()
         now = monotonic()
-        unknown = {key: self._unknown.get(key, now) for key in held.keys() - known}
+        unknown = {key: self._unknown.get(key, now) for key in self._unknown_of(held)}
         # One that was claimed a moment ago is not known yet; one that still is not at the next beat was claimed by a
         # statement whose answer was lost. Beats for which somebody woke us may follow each other at once.
-        if lost := [key for key, since in unknown.items() if since <= long_ago]:
-            logger.warning("giving back %d jobs that this worker holds without running them", len(lost))
-            self._give_back({held[key].id: held[key].attempt for key in lost})
+        lost = {key for key, since in unknown.items() if since <= long_ago}
+        self._return([held[key] for key in lost])
         self._unknown = {key: since for key, since in unknown.items() if key not in lost}
+
+    def return_unknown(self) -> None:
+        """Gives back what a claim took whose answer was lost, without waiting for the next beats.
+
+        For the thread that claims: nobody else knows that nothing is being claimed just now.
+        """
+        held = {job.key: job for job in self._held()}
+        self._return([held[key] for key in self._unknown_of(held)])
+
+    def _unknown_of(self, held: Mapping[AttemptKey, HeldJob]) -> set[AttemptKey]:
+        return held.keys() - {attempt.key for attempt in self._runner.running()} - self._reporter.keys()
+
+    def _return(self, jobs: Sequence[HeldJob]) -> None:
+        if jobs:
+            logger.warning("giving back %d jobs that this worker holds without running them", len(jobs))
+            self._give_back({job.id: job.attempt for job in jobs})

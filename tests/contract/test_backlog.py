@@ -21,7 +21,7 @@ def test_what_can_not_be_written_keeps_the_worker_from_taking_more(q: Queuer, co
     running = "SELECT count(*) FROM job WHERE status = 'RUNNING'"
     with psycopg.connect(**options) as holder, psycopg.connect(**options, autocommit=True) as look:
         holder.execute("LOCK TABLE job_archive IN EXCLUSIVE MODE")  # jobs can be claimed, and none can end
-        q.start(MasterSettings(worker_stale_after=0.4))
+        q.start(MasterSettings(worker_stale_after=1.5))
 
         def claimed() -> int:
             (count,) = look.execute(running).fetchone() or (0,)
@@ -31,8 +31,8 @@ def test_what_can_not_be_written_keeps_the_worker_from_taking_more(q: Queuer, co
         eventually(lambda: claimed() >= MOST, timeout=30)
         late = q.add_job("task")  # which is told to the worker
         before = q.get_worker(q.get_current_worker_rid()).heartbeat_at
-        half_a_second_later = before + timedelta(seconds=0.5)
-        eventually(lambda: claimed() and q.get_worker(q.get_current_worker_rid()).heartbeat_at > half_a_second_later)
+        a_second_later = before + timedelta(seconds=1)
+        eventually(lambda: claimed() and q.get_worker(q.get_current_worker_rid()).heartbeat_at > a_second_later)
         holder.rollback()
         assert q.wait_for_job_finished(late.rid, 30) is not None
         q.stop()

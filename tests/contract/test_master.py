@@ -17,8 +17,9 @@ from queuer import (
     WorkerStatus,
 )
 
-#: Everything happens soon. A worker that says nothing for 0.4 s is dead, and a master for 0.3 s.
-SMALL = MasterSettings(worker_stale_after=0.4, master_poll_interval=0.05, lock_timeout_minutes=0.005)
+#: Everything happens soon, but for a busy machine that stands still for a second.
+#: A master that says nothing for 1.5 s is dead.
+SMALL = MasterSettings(worker_stale_after=2, master_poll_interval=0.05, lock_timeout_minutes=0.025)
 
 
 def execute(engine: Engine, statement: str, **parameters: Any) -> None:
@@ -38,7 +39,7 @@ def test_one_worker_at_a_time_is_the_master(make_queuer: Any) -> None:
     elected_at = queuers[0].get_master().elected_at
     beat = queuers[0].get_master().heartbeat_at
     assert first in {q.get_current_worker_rid() for q in queuers}
-    eventually(lambda: queuers[0].get_master().heartbeat_at > beat + timedelta(seconds=0.5))  # longer than the lock
+    eventually(lambda: queuers[0].get_master().heartbeat_at > beat + timedelta(seconds=2))  # longer than the lock
     assert (master(queuers[0]), queuers[0].get_master().elected_at) == (first, elected_at)
 
 
@@ -64,13 +65,13 @@ def test_another_takes_over_from_a_dead_one_within_the_lock_timeout(q: Queuer, e
 
 
 def test_a_master_keeps_its_office_though_it_polls_less_often_than_the_lock_lasts(make_queuer: Any) -> None:
-    settings = MasterSettings(master_poll_interval=3600, lock_timeout_minutes=0.005)
+    settings = MasterSettings(master_poll_interval=3600, lock_timeout_minutes=0.025)
     first, second = make_queuer(), make_queuer()
     first.start(settings)
     elected = eventually(lambda: first.get_master().elected_at)
     second.start()
     beat = first.get_master().heartbeat_at
-    eventually(lambda: first.get_master().heartbeat_at > beat + timedelta(seconds=0.4))
+    eventually(lambda: first.get_master().heartbeat_at > beat + timedelta(seconds=2))
     assert first.get_master().elected_at == elected
 
 

@@ -159,7 +159,7 @@ os.waitpid(child, 0)
         assert child.wait(10) == 0
 
 
-SMALL = MasterSettings(worker_stale_after=0.6, master_poll_interval=0.1, lock_timeout_minutes=0.01)
+SMALL = MasterSettings(worker_stale_after=2, master_poll_interval=0.1, lock_timeout_minutes=0.03)
 
 
 def test_the_jobs_of_a_killed_worker_are_run_by_another_which_takes_its_office_too(

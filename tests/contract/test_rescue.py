@@ -23,8 +23,9 @@ from queuer import (
     WorkerStatus,
 )
 
-#: Everything happens soon. A worker that says nothing for 0.4 s is dead, and a master for 0.3 s.
-SMALL = MasterSettings(worker_stale_after=0.4, master_poll_interval=0.05, lock_timeout_minutes=0.005)
+#: Everything happens soon, but for a busy machine that stands still for a second.
+#: A worker that says nothing for 1.5 s is dead.
+SMALL = MasterSettings(worker_stale_after=1.5, master_poll_interval=0.05, lock_timeout_minutes=0.02)
 
 
 def execute(engine: Engine, statement: str, **parameters: Any) -> None:
@@ -136,7 +137,7 @@ def test_nobody_is_called_silent_because_the_stale_time_was_shortened(
         beat = worker.get_worker(rid).heartbeat_at
         execute(engine, "UPDATE master SET worker_rid = NULL")
         other.start(SMALL)
-        eventually(lambda: other.get_worker(rid).heartbeat_at > beat + timedelta(seconds=0.8))
+        eventually(lambda: other.get_worker(rid).heartbeat_at > beat + timedelta(seconds=2))
     assert other.get_worker(rid).status is WorkerStatus.RUNNING
     assert "has been silent" not in caplog.text
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import closing
 
+import psycopg
 import pytest
 from conftest import MakeQueuer
-from support.contract import Gate, ended
+from support.contract import Gate, ended, eventually
 from support.proxy import Proxy
 
-from queuer import DatabaseConfiguration, Queuer, StaticQueuer, new_static_queuer
+from queuer import DatabaseConfiguration, JobStatus, Queuer, StaticQueuer, new_static_queuer
 from queuer.database import listener, liveness
 from queuer.worker import claimer
 
@@ -56,6 +57,42 @@ def test_jobs_that_were_added_while_its_connections_were_cut_are_run(
     for _ in range(3):
         proxy.cut()
         assert ended(outside, outside.add_job("task")).result == "done"
+
+
+#: Each claim waits, in the midst of it, as long as this session is there.
+HOLD_UP = """
+SELECT pg_advisory_lock(1);
+CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_advisory_xact_lock(1);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER hold_up BEFORE UPDATE ON job FOR EACH ROW EXECUTE FUNCTION hold_up();
+"""
+WAITS = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND NOT granted"
+
+
+@pytest.mark.owner
+def test_a_job_whose_claim_got_no_answer_is_run_as_soon_as_the_network_is_back(
+    proxy: Proxy, make_queuer: MakeQueuer, outside: StaticQueuer, config: DatabaseConfiguration
+) -> None:
+    """Long before the second of the beats that would show it: they come every 30 s."""
+    gate, worker = Gate(), make_queuer(on=proxy.config, max_concurrency=1)
+    worker.add_task_with_name(gate, "gate")
+    worker.add_task_with_name(lambda: "done", "task")
+    worker.start()
+    outside.add_job("gate")
+    gate.wait_entered()
+    job = outside.add_job("task")
+    options = config.connection_parameters
+    with psycopg.connect(**options, autocommit=True) as holder:
+        holder.execute(HOLD_UP)
+        gate.go_on.set()
+        eventually(lambda: holder.execute(WAITS).fetchone() is not None)
+        proxy.lose_answers(True)
+    eventually(lambda: outside.get_job(job.rid).status is JobStatus.RUNNING)
+    proxy.lose_answers(False)
+    done = ended(outside, job)
+    assert (done.result, done.attempts, done.losses, done.failures) == ("done", 2, 0, [])
 
 
 @pytest.mark.parametrize("is_cut_in_the_end", [False, True])

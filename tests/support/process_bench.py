@@ -13,7 +13,8 @@ from support import process_tasks as tasks
 from support.bench import NONE
 from support.jobs import claimed
 
-SHORT = {"on_error": OnError(timeout=0.1, max_retries=0).to_json()}
+#: For a child that has something to say before it is ended.
+SHORT = {"on_error": OnError(timeout=0.5, max_retries=0).to_json()}
 RETRIED = {"on_error": OnError(timeout=0, max_retries=1).to_json()}
 
 

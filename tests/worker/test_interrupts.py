@@ -29,11 +29,11 @@ def test_a_timeout_ends_the_attempt_and_frees_the_slot(bench: Bench, fn: Callabl
     started = monotonic()
     bench.run(fn, options=SHORT)
     outcome = bench.outcome()
-    assert 0.1 <= monotonic() - started < 1
+    assert 0.1 <= monotonic() - started < 5
     assert outcome.verdict is Verdict.FAILED
     assert outcome.failure is not None
     assert outcome.failure.error == "JobTimeout: the attempt took longer than 0.1 s"
-    assert bench.runner.wait_idle(1)
+    assert bench.runner.wait_idle(5)
 
 
 @dataclass
@@ -50,7 +50,7 @@ def test_a_timeout_also_ends_the_reading_of_arguments_and_is_retried(bench: Benc
     assert outcome.verdict is Verdict.RETRY
     assert outcome.failure is not None
     assert outcome.failure.error == "JobTimeout: the attempt took longer than 0.1 s"
-    assert bench.runner.wait_idle(1)
+    assert bench.runner.wait_idle(5)
 
 
 def test_the_thread_of_an_interrupted_task_goes_on_unharmed(bench: Bench) -> None:
@@ -74,7 +74,7 @@ def test_what_can_not_be_stopped_keeps_its_slot_and_is_logged(
         assert bench.outcomes.empty()
     blocked.release()
     assert bench.outcome().verdict is Verdict.FAILED
-    assert bench.runner.wait_idle(1)
+    assert bench.runner.wait_idle(5)
 
 
 @pytest.mark.parametrize("fn", [loop_for_ever, await_for_ever])
@@ -84,10 +84,10 @@ def test_interrupted_jobs_are_cancelled_or_left_to_be_given_back(bench: Bench, f
     bench.runner.interrupt(JobCancelled("enough"))
     outcome = bench.outcome()
     assert outcome.verdict is Verdict.CANCELLED
-    assert bench.runner.wait_idle(1)
+    assert bench.runner.wait_idle(5)
     bench.run(fn)
     bench.runner.interrupt(JobInterrupted("the worker stops"))
-    assert bench.runner.wait_idle(1)
+    assert bench.runner.wait_idle(5)
     assert bench.outcomes.empty()
 
 
@@ -117,7 +117,7 @@ def test_a_task_that_drops_its_interrupt_is_interrupted_again(bench: Bench, fn: 
     assert outcome.verdict is Verdict.FAILED
     assert outcome.failure is not None
     assert outcome.failure.type == "JobTimeout"
-    assert bench.runner.wait_idle(1)
+    assert bench.runner.wait_idle(5)
 
 
 def test_a_task_that_ends_although_it_was_interrupted_by_the_stop_has_succeeded(bench: Bench) -> None:

@@ -178,7 +178,7 @@ def test_whatever_a_task_leaves_behind_its_job_ends_and_its_slot_is_free(
 
     bench.run(coroutine if kind == "async" else fn)
     assert bench.outcome().verdict is Verdict.FAILED
-    assert bench.runner.wait_idle(1)
+    assert bench.runner.wait_idle(5)
     bench.registry.add(add)
     bench.runner.run([claimed("add", n) for n in range(3)])
     assert {bench.outcome().verdict for _ in range(3)} == {Verdict.SUCCEEDED}
@@ -202,7 +202,7 @@ def test_json_that_python_can_not_read_fails_its_job_alone(bench: Bench, text: s
     bench.registry.add(add)
     bench.runner.run([claimed("add", 1)._replace(parameters=text), claimed("add", 1)])
     assert {bench.outcome().verdict for _ in range(2)} == {Verdict.FAILED, Verdict.SUCCEEDED}
-    assert bench.runner.wait_idle(1)
+    assert bench.runner.wait_idle(5)
 
 
 def test_a_giant_message_is_cut_and_its_task_named(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

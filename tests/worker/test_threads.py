@@ -1,10 +1,12 @@
 import threading
 from functools import partial
+from queue import SimpleQueue
 
-from support.bench import Bench
+from support.bench import NONE, Bench
 from support.jobs import claimed
 
-from queuer.values import Verdict
+from queuer.tasks import TaskRegistry
+from queuer.values import Outcome, Verdict
 from queuer.worker.runner import Runner
 
 
@@ -53,22 +55,20 @@ def test_a_long_task_behind_a_short_one_leaves_room_for_others(bench: Bench) -> 
 
 def test_there_is_room_again_when_half_of_many_have_begun() -> None:
     gate = threading.Semaphore(0)
-    bench = Bench()
-    bench.registry.add(gate.acquire, "task")
-    runner = bench.runner = Runner(
-        100, None, find=bench.registry.get, report=bench.outcomes.put, freed=bench.freed.set, transactions=None
-    )
+    registry, outcomes, freed = TaskRegistry(), SimpleQueue[Outcome](), threading.Event()
+    registry.add(gate.acquire, "task")
+    runner = Runner(100, None, find=registry.get, report=outcomes.put, freed=freed.set, transactions=NONE)
     runner._threads._most = 1  # type: ignore[attr-defined]  # noqa: SLF001 - so that the others wait
     runner.start()
     runner.run([claimed("task", id=n) for n in range(100)])
     assert runner.room() == 0
     for _ in range(48):
         gate.release()
-        bench.outcome()
+        outcomes.get(timeout=5)
     assert runner.room() == 0
-    bench.freed.clear()
+    freed.clear()
     gate.release()
-    assert bench.freed.wait(5)
+    assert freed.wait(5)
     assert runner.room() == 49
     for _ in range(51):
         gate.release()

@@ -78,7 +78,7 @@ def test_a_module_that_can_not_be_imported_fails_the_attempt(bench: Bench, modul
 def test_the_time_that_a_child_needs_to_get_ready_does_not_count(bench: Bench, module: Any, pipe: str) -> None:
     bench.begin(module("waits_in_a_child", f"open({pipe!r}).read()"), options=SHORT)
     with Path(pipe).open("w"), pytest.raises(Empty):
-        bench.outcomes.get(timeout=0.3)
+        bench.outcomes.get(timeout=0.8)
     assert bench.outcome().results == '["worked"]'
 
 

@@ -122,13 +122,13 @@ def test_a_timeout_kills_the_child_with_all_it_started(
         assert int(file.readline()) == pid
         began = monotonic()
         outcome = bench.outcome()
-        assert monotonic() - began < 1
+        assert monotonic() - began < 5
         assert file.read() == "", "nobody has it open any more"
     assert outcome.verdict is Verdict.FAILED
     assert outcome.failure is not None
-    assert outcome.failure.error == "JobTimeout: the attempt took longer than 0.1 s"
+    assert outcome.failure.error == "JobTimeout: the attempt took longer than 0.5 s"
     assert is_gone(pid)
-    assert bench.runner.wait_idle(1)
+    assert bench.runner.wait_idle(5)
     assert bench.pid() != pid
 
 
@@ -139,7 +139,7 @@ def test_what_does_not_end_by_sigterm_is_killed_two_seconds_later(bench: Bench, 
         began = monotonic()
         bench.runner.interrupt(JobCancelled("enough"))
         assert bench.outcome().verdict is Verdict.CANCELLED
-        assert 2 <= monotonic() - began < 4
+        assert 2 <= monotonic() - began < 10
 
 
 def test_interrupted_jobs_are_cancelled_or_left_to_be_given_back(bench: Bench, pipe: str) -> None:
