@@ -209,12 +209,14 @@ class Supervisor:
         self._thread_watch.ran(job.task_name for job in jobs)
         self._runner.run(jobs)
 
-    def _claim(self, limit: int, marks: Mapping[str, int]) -> Claim:
+    def _claim(self, limit: int, marks: Mapping[str, int], *, queued_only: bool) -> Claim:
         if self._is_claim_lost:
             self._heartbeat.return_unknown()
             self._is_claim_lost = False
         try:
-            claim = work.claim(self._place.database, self._rid, self._place.abilities, limit, marks)
+            claim = work.claim(
+                self._place.database, self._rid, self._place.abilities, limit, marks, queued_only=queued_only
+            )
         except DatabaseUnavailable:
             self._is_claim_lost = True
             raise

@@ -93,7 +93,7 @@ class Claim(NamedTuple):
     #: The oldest first.
     jobs: Sequence[ClaimedJob]
     #: When the next scheduled job that it could take is due, by the database's clock; not above zero when one is due
-    #: that somebody else holds; None = there is none.
+    #: that somebody else holds; None = there is none, or nobody looked.
     seconds_until_due: float | None = None
     #: Of each task that had any, the highest id of the queued jobs that were taken: all before it are taken, too.
     marks: Mapping[str, int] = NO_MARKS

@@ -10,11 +10,22 @@ from queuer.values import NO_MARKS, Claim
 
 
 def claim(
-    database: Database, worker_rid: UUID, can: Abilities, limit: int, marks: Mapping[str, int] = NO_MARKS
+    database: Database,
+    worker_rid: UUID,
+    can: Abilities,
+    limit: int,
+    marks: Mapping[str, int] = NO_MARKS,
+    *,
+    queued_only: bool = False,
 ) -> Claim:
-    """Takes up to `limit` due jobs, in one round trip. Queued ones of a task only behind its mark."""
+    """Takes up to `limit` due jobs, in one round trip. Queued ones of a task only behind its mark.
+
+    Args:
+        queued_only: No scheduled ones; then it is not known either when the next of them is due.
+    """
+    abilities = (can.tasks, limit, can.next_interval_funcs, can.key_ids)
     return database.run_direct(
-        lambda direct: claims.take(direct, worker_rid, can.tasks, limit, can.next_interval_funcs, can.key_ids, marks)
+        lambda direct: claims.take(direct, worker_rid, *abilities, marks, queued_only=queued_only)
     )
 
 

@@ -28,8 +28,8 @@ _IDS = ARRAY(BigInteger)
 # version of a row needs no new entries in any of them.
 #
 # Ids are handed over as an array, because the planner can't know how many there are, and would scan the table to join.
-_CLAIM = """
-WITH mine AS (SELECT name, after FROM unnest(%(tasks)s::text[], %(after)s::bigint[]) AS mine (name, after)),
+_MINE = "WITH mine AS (SELECT name, after FROM unnest(%(tasks)s::text[], %(after)s::bigint[]) AS mine (name, after))"
+_TAKE_DUE = """
 due_share AS (
     SELECT name, count(*) AS share
     FROM (SELECT name
@@ -40,13 +40,14 @@ due_share AS (
 due AS (
     SELECT id
     FROM due_share, LATERAL (
-        SELECT id FROM {job} WHERE {due} ORDER BY scheduled_at LIMIT share FOR UPDATE SKIP LOCKED) AS head),
+        SELECT id FROM {job} WHERE {due} ORDER BY scheduled_at LIMIT share FOR UPDATE SKIP LOCKED) AS head)"""
+_TAKE_QUEUED = """
 queued_share AS (
     SELECT name, after, count(*) AS share
     FROM (SELECT name, after
           FROM mine, LATERAL (SELECT id FROM {job} WHERE {queued} ORDER BY task_name, id LIMIT %(limit)s) AS head
           ORDER BY id
-          LIMIT %(limit)s - (SELECT count(*) FROM due)) AS first
+          LIMIT {left}) AS first
     GROUP BY name, after),
 queued AS (
     SELECT id
@@ -58,14 +59,15 @@ told AS (
     FROM (SELECT string_agg(id::text, ',') AS names
           FROM (SELECT id, (row_number() OVER () - 1) / {named_at_most} AS chunk FROM taken) AS numbered
           GROUP BY chunk) AS chunks
-    WHERE NOT (SELECT pg_try_advisory_xact_lock(%(updated_key)s))),
+    WHERE NOT (SELECT pg_try_advisory_xact_lock(%(updated_key)s)))"""
+_LOOK_AHEAD = """
 next AS (
     SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8 AS seconds, (SELECT count FROM told)
     FROM mine, LATERAL (
         SELECT scheduled_at FROM {job} WHERE {scheduled} AND id NOT IN (SELECT id FROM due)
-        ORDER BY scheduled_at LIMIT 1) AS head)
-SELECT next.*, taken.* FROM next LEFT JOIN taken ON true
-"""
+        ORDER BY scheduled_at LIMIT 1) AS head)"""
+_LOOK_NOT = "next AS (SELECT NULL::float8 AS seconds, (SELECT count FROM told))"
+_RESULT = "\nSELECT next.*, taken.* FROM next LEFT JOIN taken ON true"
 
 # The worker has the next-interval function that the job names, or it names none; what is no text is no name, and who
 # takes the job says so. In coalesce(), because the planner would else expect next to no row that names none.
@@ -118,15 +120,25 @@ def _with_parts(template: str, **parts: str) -> str:
     return reduce(lambda text, part: text.replace(f"{{{part[0]}}}", part[1]), parts.items(), template)
 
 
-_CHOSEN = "id = ANY (array(SELECT id FROM due UNION ALL SELECT id FROM queued))"
-_CLAIM = _with_parts(
-    _CLAIM,
-    due=_DUE,
-    queued=_QUEUED,
-    scheduled=_SCHEDULED,
-    taken=taking(_CHOSEN),
-    named_at_most=str(NAMED_AT_MOST),
+def _claiming(*parts: str, left: str, chosen: str) -> str:
+    return _with_parts(
+        ",\n".join(parts) + _RESULT,
+        due=_DUE,
+        queued=_QUEUED,
+        scheduled=_SCHEDULED,
+        left=left,
+        taken=taking(f"id = ANY (array({chosen}))"),
+        named_at_most=str(NAMED_AT_MOST),
+    )
+
+
+_CLAIM = _claiming(
+    *(_MINE, _TAKE_DUE, _TAKE_QUEUED, _LOOK_AHEAD),
+    left="%(limit)s - (SELECT count(*) FROM due)",
+    chosen="SELECT id FROM due UNION ALL SELECT id FROM queued",
 )
+# For a worker that drains a backlog, and knows when the next scheduled job is due: a fifth less work for few jobs.
+_CLAIM_QUEUED = _claiming(*(_MINE, _TAKE_QUEUED, _LOOK_NOT), left="%(limit)s", chosen="SELECT id FROM queued")
 
 
 def claim(
@@ -155,11 +167,14 @@ def take(
     functions: Sequence[str] = (),
     keys: Sequence[str] = (),
     marks: Mapping[str, int] = NO_MARKS,
+    *,
+    queued_only: bool = False,
 ) -> Claim:
     """`claim`, and what the worker needs to know for the next one.
 
     Args:
         marks: Of a task, the id up to which its queued jobs are known to be taken.
+        queued_only: Neither takes scheduled jobs nor looks when the next is due.
     """
     parameters = {
         "worker": worker_rid,
@@ -170,7 +185,7 @@ def take(
         "after": [marks.get(task, 0) for task in tasks],
         **channels(schema_of(session), updated=events.updated),
     }
-    found = rows(session, _CLAIM, parameters)
+    found = rows(session, _CLAIM_QUEUED if queued_only else _CLAIM, parameters)
     seconds_until_due = found[0][0]
     if found[0][3] is None:
         return Claim([], seconds_until_due)

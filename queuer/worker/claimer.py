@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from time import monotonic
+from typing import Protocol
 
 from queuer.values import Claim, ClaimedJob
 from queuer.worker.loop import Loop
@@ -21,14 +23,20 @@ SHORTEST_WAIT = 0.005
 LONGEST_WAIT = 0.5
 
 
+class Claiming(Protocol):
+    def __call__(self, limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim: ...
+
+
 class Claimer:
     """Claims jobs and hands them to the runner.
 
     It remembers for each task up to which id the queued jobs are taken, and goes on behind it. Jobs that come to lie
-    below are named by the notification that tells of them.
+    below are named by the notification that tells of them. It also remembers when the next scheduled job is due, and
+    asks for none before, unless there are news.
 
     Args:
-        claim: Takes up to so many due jobs, and of the queued ones of a task only those behind its mark.
+        claim: Takes up to so many due jobs, or `queued_only`, and of the queued ones of a task only those behind its
+            mark.
         room: How many jobs may be run now. `wake` has to be called when it grows.
         run: Begins jobs.
     """
@@ -36,7 +44,7 @@ class Claimer:
     def __init__(
         self,
         *,
-        claim: Callable[[int, Mapping[str, int]], Claim],
+        claim: Claiming,
         room: Callable[[], int],
         run: Callable[[Sequence[ClaimedJob]], None],
     ) -> None:
@@ -47,7 +55,7 @@ class Claimer:
         self._lock = threading.Lock()
         self._told: int | None = 0  # from which id on there are news
         self._marks: dict[str, int] = {}
-        self._ask_at = self._start_over_at = 0.0
+        self._ask_at = self._start_over_at = self._due_at = 0.0
         self._shut_out = 0  # claims in a row that did not get what was due
         self.start = self._loop.start
         self.stop = self._loop.stop
@@ -68,30 +76,36 @@ class Claimer:
             return None
         if self._told is None and (wait := self._ask_at - monotonic()) > 0:
             return wait
-        self._move_marks()
+        self._take_note()
         self._ask_at = 0.0  # should asking fail, ask again
-        jobs, due, marks = self._claim(room, self._marks)
+        queued_only = monotonic() < self._due_at
+        jobs, due, marks = self._claim(room, self._marks, queued_only=queued_only)
         self._marks |= marks
+        if not queued_only:
+            self._due_at = inf if due is None else monotonic() + due
         self._run(jobs)
         if len(jobs) == room:  # there may be more where these came from
             return 0
-        wait = self._wait_for(due)
+        wait = self._wait()
         self._ask_at = monotonic() + wait
         return wait
 
-    def _move_marks(self) -> None:
-        """Lowers them below what was told. News that come from here on are for the next claim."""
+    def _take_note(self) -> None:
+        """Of what was told: it may lie below the marks, and be due. What is told from here on is for the next claim."""
         if monotonic() >= self._start_over_at:
             self._marks.clear()
+            self._due_at = 0.0
             self._start_over_at = monotonic() + POLL_INTERVAL
         with self._lock:
             first, self._told = self._told, None
         if first is not None:
             self._marks = {task: min(mark, first - 1) for task, mark in self._marks.items()}
+            self._due_at = 0.0
 
-    def _wait_for(self, due: float | None) -> float:
-        if due is None or due > 0:
+    def _wait(self) -> float:
+        due = self._due_at - monotonic()
+        if due > 0:
             self._shut_out = 0
-            return POLL_INTERVAL if due is None else min(POLL_INTERVAL, max(TICK, due))
+            return min(POLL_INTERVAL, max(TICK, due))
         self._shut_out += 1
         return float(min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(self._shut_out, 16)))

@@ -12,6 +12,8 @@ from queuer.repositories.claims import claim, give_back, take
 TASKS = ["task", "other"]
 AN_HOUR = timedelta(hours=1)
 
+EITHER_WAY = pytest.mark.parametrize("queued_only", [False, True], ids=["all", "queued only"])
+
 
 def at(start: datetime) -> Options:
     return Options(schedule=Schedule(start=start))
@@ -51,27 +53,31 @@ def test_due_and_queued_jobs_share_the_limit(session: Session) -> None:
     assert [job.rid for job in claim(session, FIRST, TASKS, limit=2)] == [due[1].rid, queued[0].rid]
 
 
-def test_two_workers_never_take_the_same_job(engine: Engine) -> None:
+@EITHER_WAY
+def test_two_workers_never_take_the_same_job(engine: Engine, *, queued_only: bool) -> None:
     with Session(engine) as setup, setup.begin():
         jobs.insert_many(setup, [new_job() for _ in range(3)])
     with Session(engine) as mine, mine.begin(), Session(engine) as theirs, theirs.begin():
-        taken = claim(mine, FIRST, TASKS, limit=2)
-        left = claim(theirs, SECOND, TASKS, limit=5)  # does not wait for the other transaction either
+        taken = take(mine, FIRST, TASKS, limit=2, queued_only=queued_only).jobs
+        # Does not wait for the other transaction either.
+        left = take(theirs, SECOND, TASKS, limit=5, queued_only=queued_only).jobs
         assert (len(taken), len(left)) == (2, 1)
         assert {job.id for job in taken}.isdisjoint({job.id for job in left})
 
 
-def test_a_claim_locks_no_more_than_it_takes(engine: Engine) -> None:
+@EITHER_WAY
+def test_a_claim_locks_no_more_than_it_takes(engine: Engine, *, queued_only: bool) -> None:
     with Session(engine) as setup, setup.begin():
         jobs.insert_many(setup, [new_job() for _ in range(100)])
     with Session(engine) as mine, mine.begin(), Session(engine) as theirs, theirs.begin():
-        claim(mine, FIRST, TASKS, limit=10)
+        take(mine, FIRST, TASKS, limit=10, queued_only=queued_only)
         free = theirs.execute(text("SELECT id FROM job FOR UPDATE SKIP LOCKED")).all()
         assert len(free) == 90
 
 
 @pytest.mark.parametrize("table", ["empty", "large"])
-def test_the_claim_never_scans_the_table(engine: Engine, table: str) -> None:
+@EITHER_WAY
+def test_the_claim_never_scans_the_table(engine: Engine, table: str, *, queued_only: bool) -> None:
     """Neither the custom plan nor the generic one that a prepared statement changes to."""
     with Session(engine) as session:
         if table == "large":
@@ -83,7 +89,7 @@ def test_the_claim_never_scans_the_table(engine: Engine, table: str) -> None:
             session.execute(text("SET enable_seqscan = on"))
             before = _rows_read_by_scans(session)
             for _ in range(3):
-                claim(session, FIRST, TASKS, limit=10)
+                take(session, FIRST, TASKS, limit=10, queued_only=queued_only)
             session.commit()
             assert _rows_read_by_scans(session) - before <= (0 if table == "large" else 100)
 
@@ -94,6 +100,15 @@ def _rows_read_by_scans(session: Session) -> int:
     read = session.scalar(text("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'job'"))
     session.commit()
     return int(read or 0)
+
+
+def test_queued_jobs_alone_are_taken_for_who_knows_that_no_other_is_due(session: Session) -> None:
+    jobs.insert_one(session, new_job(options=at(datetime.now(UTC) - AN_HOUR)))
+    first, second = (jobs.insert_one(session, new_job(name)) for name in TASKS)
+    got = take(session, FIRST, TASKS, 5, queued_only=True)
+    assert ([job.rid for job in got.jobs], got.seconds_until_due) == ([first.rid, second.rid], None)
+    assert got.marks == {"task": first.id, "other": second.id}
+    assert take(session, FIRST, TASKS, 5, queued_only=True) == ([], None, {})
 
 
 def test_when_the_next_one_is_due(session: Session) -> None:
@@ -125,11 +140,12 @@ def test_an_attempt_is_given_back_only_while_it_is_that_one(session: Session) ->
     assert (again.attempt, give_back(session, FIRST, {job.id: 2})) == (2, {job.id})
 
 
-def test_across_the_tasks_the_oldest_are_taken_first(session: Session) -> None:
+@EITHER_WAY
+def test_across_the_tasks_the_oldest_are_taken_first(session: Session, *, queued_only: bool) -> None:
     names = ["task", "other", "other", "task", "other", "task"]
     added = [jobs.insert_one(session, new_job(name)) for name in names]
     for start in (0, 2, 4):
-        taken = claim(session, FIRST, TASKS, limit=2)
+        taken = take(session, FIRST, TASKS, limit=2, queued_only=queued_only).jobs
         assert [job.rid for job in taken] == [job.rid for job in added[start : start + 2]]
 
 

@@ -18,14 +18,16 @@ class Table:
         self.due: float | None = None
         self.asked: SimpleQueue[int] = SimpleQueue()
         self.marks: SimpleQueue[Mapping[str, int]] = SimpleQueue()
+        self.queued_only: SimpleQueue[bool] = SimpleQueue()
         self.run: SimpleQueue[Sequence[ClaimedJob]] = SimpleQueue()
 
-    def claim(self, limit: int, marks: Mapping[str, int]) -> Claim:
+    def claim(self, limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim:
         taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
         self.room -= len(taken)
         self.asked.put(limit)
         self.marks.put(dict(marks))
-        return Claim(taken, self.due, {job.task_name: job.id for job in taken})
+        self.queued_only.put(queued_only)
+        return Claim(taken, None if queued_only else self.due, {job.task_name: job.id for job in taken})
 
 
 @pytest.fixture
@@ -101,10 +103,10 @@ def test_a_claim_that_fails_is_repeated(table: Table, caplog: pytest.LogCaptureF
     table.waiting = [claimed()]
     failures = [RuntimeError("once")]
 
-    def claim(limit: int, marks: Mapping[str, int]) -> Claim:
+    def claim(limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim:
         if failures:
             raise failures.pop()
-        return table.claim(limit, marks)
+        return table.claim(limit, marks, queued_only=queued_only)
 
     claimer = Claimer(claim=claim, room=lambda: 1, run=table.run.put)
     claimer.start()
@@ -135,3 +137,23 @@ def test_it_starts_over_now_and_then(
     table.waiting = [claimed(id=7)]
     start()
     assert [table.marks.get(timeout=5) for _ in range(2)] == [{}, {}]
+
+
+def test_it_asks_for_scheduled_jobs_only_when_one_may_be_due(table: Table, start: Callable[[], Claimer]) -> None:
+    table.waiting = [claimed(id=n) for n in range(9)]
+    table.due = 3600
+    claimer = start()
+    assert table.queued_only.get(timeout=5) is False
+    table.room = 2
+    claimer.wake()
+    assert table.queued_only.get(timeout=5) is True
+    table.due = 0.05
+    table.room = 2
+    claimer.tell(12)
+    assert table.queued_only.get(timeout=5) is False
+    table.room = 9
+    claimer.wake()
+    asked = [table.queued_only.get(timeout=5)]
+    while asked[-1]:  # at once what is queued, and in a moment what is due
+        asked.append(table.queued_only.get(timeout=5))
+    assert len(asked) <= 2
