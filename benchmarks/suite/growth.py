@@ -121,7 +121,7 @@ def archive(side: Side, rows: int) -> dict[str, Any]:
             settle(connection)
             percent = min(100, 200_000 / count)
             sample = f"""SELECT id FROM (SELECT {ended["id"]}::text AS id FROM {ended["table"]}
-                TABLESAMPLE BERNOULLI ({percent})) AS some ORDER BY random() LIMIT {LOOK_UPS + 20}"""
+                TABLESAMPLE BERNOULLI ({percent})) AS sampled ORDER BY random() LIMIT {LOOK_UPS + 20}"""
             ids = [id for (id,) in connection.execute(sample)]  # type: ignore[call-overload]
             found[count] = statistics.median(side.step("get", config=",".join(ids))["ms"][20:])
     return {"ratio": found[rows] / found[10_000], "ms": found}
@@ -132,7 +132,7 @@ def idle(side: Side, seconds: float = 20) -> dict[str, Any]:
     query = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with side.database() as connection, side.workers("noop", side.info["drain_by_default"]) as (worker,):
-        time.sleep(6)
+        time.sleep(20)  # an idle server process tells ten seconds late what it did, such as to start
 
         def transactions() -> int:
             (count,) = connection.execute(query).fetchone() or (0,)
