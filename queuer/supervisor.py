@@ -84,7 +84,7 @@ class Supervisor:
         # Outcomes that can't be written must not pile up without end while the database is away.
         self._most_unwritten = max(1000, 10 * place.identity.max_concurrency)
 
-        self._reporter = Reporter(self._finish, self._wake, is_busy=lambda: self._runner.waiting > 0)
+        self._reporter = Reporter(self._finish, self._wake, is_busy=self._is_busy)
         self._planner = Planner(self._next_interval_func)
         self._runner = Runner(
             place.identity.max_concurrency,
@@ -283,6 +283,9 @@ class Supervisor:
     def _room(self) -> int:
         may_take = not self._is_stopping and self._reporter.backlog < self._most_unwritten
         return self._runner.room() if may_take else 0
+
+    def _is_busy(self) -> bool:
+        return self._runner.waiting > 0 or self._claimer.is_draining
 
     def _wake(self) -> None:
         self._claimer.wake()

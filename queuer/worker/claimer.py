@@ -64,6 +64,11 @@ class Claimer:
         #: Says that the database can be reached again.
         self.resume = self._loop.resume
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether it asks again as soon as there is room, since the last claim brought all that it was to bring."""
+        return self._ask_at == 0.0
+
     def tell(self, first: int = 0) -> None:
         """Says that there may be new jobs, none of them with an id below `first`."""
         with self._lock:

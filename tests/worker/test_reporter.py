@@ -7,6 +7,7 @@ from support.jobs import claimed, succeeded
 
 from queuer import DatabaseUnavailable
 from queuer.values import Outcome, Verdict
+from queuer.worker import reporter as reporter_module
 from queuer.worker.reporter import Reporter
 
 Written = SimpleQueue[Sequence[Outcome]]
@@ -53,6 +54,33 @@ def test_whatever_ends_during_a_write_goes_into_the_next(written: Written, start
     assert [ids(written.get(timeout=5)), ids(written.get(timeout=5))] == [[1], [2, 3, 4]]
     reporter.stop(timeout=0)
     assert reporter.backlog == 0
+
+
+def test_what_ends_while_more_is_to_come_is_written_together(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporter_module, "GATHER_FOR", 10)
+    looks, is_busy = threading.Semaphore(0), threading.Event()
+
+    def busy() -> bool:
+        looks.release()
+        return is_busy.is_set()
+
+    reporter = Reporter(written.put, lambda: None, is_busy=busy)
+    reporter.start()
+    is_busy.set()
+    reporter.report(outcome(1))
+    assert looks.acquire(timeout=5)
+    reporter.report(outcome(2))
+    is_busy.clear()  # long before it would wait no longer
+    assert ids(written.get(timeout=5)) == [1, 2]
+    is_busy.set()
+    monkeypatch.setattr(reporter_module, "ENOUGH", 1)
+    reporter.report(outcome(3))
+    assert ids(written.get(timeout=5)) == [3]
+    monkeypatch.setattr(reporter_module, "ENOUGH", 9)
+    monkeypatch.setattr(reporter_module, "GATHER_FOR", 0.001)
+    reporter.report(outcome(4))
+    assert ids(written.get(timeout=5)) == [4]
+    reporter.stop(timeout=0)
 
 
 def test_what_can_not_be_written_is_kept_and_written_later(written: Written, start: Callable[..., Reporter]) -> None:
