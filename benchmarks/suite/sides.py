@@ -49,7 +49,7 @@ class Side:
         command = [sys.executable, str(self._path), step, *given]
         done = subprocess.run(command, env=self._environ, capture_output=True, text=True, timeout=timeout, check=False)
         if done.returncode:
-            sys.exit(f"{self.name}: {step} failed: {done.stderr[-2000:]}")
+            raise RuntimeError(f"{self.name}: {step} failed: {done.stderr[-2000:]}")
         measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return measured
 
