@@ -212,14 +212,11 @@ class Supervisor:
     def _claim(self, limit: int, marks: Mapping[str, int], *, queued_only: bool) -> Claim:
         if self._is_claim_lost:
             self._heartbeat.return_unknown()
-            self._is_claim_lost = False
-        try:
-            claim = work.claim(
-                self._place.database, self._rid, self._place.abilities, limit, marks, queued_only=queued_only
-            )
-        except DatabaseUnavailable:
-            self._is_claim_lost = True
-            raise
+        self._is_claim_lost = True  # should it fail, for whatever reason
+        claim = work.claim(
+            self._place.database, self._rid, self._place.abilities, limit, marks, queued_only=queued_only
+        )
+        self._is_claim_lost = False
         if len(claim.jobs) < limit:
             self._missing_keys.look()  # now that the worker has got all that it could
         return claim

@@ -50,7 +50,7 @@ def main() -> None:
         rows, curves = measure(ours, floor, given, wanted, failed)
     print(report.table(rows))
     if failed:
-        print(f"\nCould not be measured, see above: {', '.join(failed)}")
+        print(f"\nCould not be measured, see above: {', '.join(dict.fromkeys(failed))}")
     if curves:
         report.picture(curves, given.picture)
         print(f"\nThe curves of growth are in {given.picture}.")

@@ -133,12 +133,15 @@ def _claiming(*parts: str, left: str, chosen: str) -> str:
 
 
 _CLAIM = _claiming(
-    *(_MINE, _TAKE_DUE, _TAKE_QUEUED, _LOOK_AHEAD),
+    _MINE,
+    _TAKE_DUE,
+    _TAKE_QUEUED,
+    _LOOK_AHEAD,
     left="%(limit)s - (SELECT count(*) FROM due)",
     chosen="SELECT id FROM due UNION ALL SELECT id FROM queued",
 )
 # For a worker that drains a backlog, and knows when the next scheduled job is due: a fifth less work for few jobs.
-_CLAIM_QUEUED = _claiming(*(_MINE, _TAKE_QUEUED, _LOOK_NOT), left="%(limit)s", chosen="SELECT id FROM queued")
+_CLAIM_QUEUED = _claiming(_MINE, _TAKE_QUEUED, _LOOK_NOT, left="%(limit)s", chosen="SELECT id FROM queued")
 
 
 def claim(

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 
 import pytest
+from support.contract import eventually
 from support.jobs import claimed
 
 from queuer.values import Claim, ClaimedJob
@@ -157,3 +158,14 @@ def test_it_asks_for_scheduled_jobs_only_when_one_may_be_due(table: Table, start
     while asked[-1]:  # at once what is queued, and in a moment what is due
         asked.append(table.queued_only.get(timeout=5))
     assert len(asked) <= 2
+
+
+def test_it_drains_until_a_claim_brings_less_than_it_might(table: Table, start: Callable[[], Claimer]) -> None:
+    table.waiting = [claimed(id=n) for n in range(3)]
+    claimer = start()
+    assert len(table.run.get(timeout=5)) == 2
+    assert claimer.is_draining
+    table.room = 2
+    claimer.wake()
+    assert len(table.run.get(timeout=5)) == 1
+    eventually(lambda: not claimer.is_draining)
