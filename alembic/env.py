@@ -6,9 +6,13 @@ On the command line the database is that of `-x url=…` (with `-x schema=…`, 
 
 import os
 from logging.config import fileConfig
+from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, Connection
+from sqlalchemy.dialects.postgresql import DOMAIN
+from sqlalchemy.types import TypeEngine
 
 from queuer.config import DatabaseConfiguration
 from queuer.database import embedded, engines, migrate, revisions
@@ -67,6 +71,7 @@ def configure(
         connection=connection,
         target_metadata=Base.metadata,
         include_name=migrate.include_name,
+        compare_type=compare_type,
         compare_server_default=True,
         version_table=revisions.VERSION_TABLE,
         version_table_schema=schema,
@@ -76,6 +81,19 @@ def configure(
         queuer_with_timescale=with_timescale,
         **options,
     )
+
+
+def compare_type(
+    migration: MigrationContext,
+    found: Column[Any],
+    modelled: Column[Any],
+    found_type: TypeEngine[Any],
+    _modelled_type: TypeEngine[Any],
+) -> bool | None:
+    """Whether a column is of another type than the model says. A domain counts as what it is made of."""
+    if not isinstance(found_type, DOMAIN):
+        return None  # Alembic's own way
+    return migration.impl.compare_type(Column(found.name, found_type.data_type), modelled)
 
 
 main()

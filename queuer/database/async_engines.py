@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -23,10 +25,12 @@ class AsyncEngines:
         application_name: str = "queuer async",
         most: int = 10,
         translates: bool = True,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._url = config.url
         self._options = engine_options(config, application_name=application_name, most=most, translates=translates)
         self._options["connect_args"]["async_creator_fn"] = AsyncConnection.connect
+        self._settings = settings
         self._engines: dict[asyncio.AbstractEventLoop, _LoopsEngine] = {}
         self._lock = threading.Lock()
 
@@ -38,7 +42,7 @@ class AsyncEngines:
             if found is None:
                 for ended in [each for each in self._engines if each.is_closed()]:
                     self._engines.pop(ended).close()  # else each `asyncio.run` would leave its connections behind
-                found = self._engines[loop] = _LoopsEngine(self._url, self._options)
+                found = self._engines[loop] = _LoopsEngine(self._url, self._options, self._settings)
             return found.engine
 
     def close(self) -> None:
@@ -52,9 +56,9 @@ class AsyncEngines:
 class _LoopsEngine:
     """The engine of one loop, and its connections."""
 
-    def __init__(self, url: URL, options: dict[str, Any]) -> None:
+    def __init__(self, url: URL, options: dict[str, Any], settings: Mapping[str, str]) -> None:
         self.engine = create_async_engine(url, **options)
-        attend(self.engine.sync_engine)
+        attend(self.engine.sync_engine, settings)
         # Not weakly: whoever forgets one would leave it open.
         self._connections: set[psycopg.AsyncConnection[Any]] = set()
         event.listen(self.engine.sync_engine, "connect", self._opened)

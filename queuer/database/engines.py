@@ -20,10 +20,15 @@ from queuer.errors import ConfigurationError, DatabaseUnavailable, NotPermitted
 
 OLDEST_SERVER = 140_000
 
+#: For connections on which every transaction is ours, and soon over: adding jobs there tells the workers only if there
+#: are any. To find that out a lock is held to the transaction's end, for which who begins to listen has to wait.
+COMMITS_SOON = {"queuer.commits_soon": "on"}
+
 #: For a worker's connections, which send a few statements again and again: plan each once, not each time, and by the
 #: indexes they are made for, whatever the statistics of a table that was empty a moment ago say. Planning a claim takes
 #: as long as a small one itself.
 WORKER_SETTINGS = {
+    **COMMITS_SOON,
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",

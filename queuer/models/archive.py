@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint, Text
+from sqlalchemy import BigInteger, Index, PrimaryKeyConstraint, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from queuer.models.base import told
@@ -17,7 +17,6 @@ class JobArchive(JobRecord):
 
     __tablename__ = "job_archive"
     __table_args__ = (
-        CheckConstraint("status IN ('SUCCEEDED', 'FAILED', 'CANCELLED')", name="status"),
         # get_jobs_ended: newest first, by id. A unique key on a hypertable has to contain its time column.
         PrimaryKeyConstraint("id", "ended_at"),
         # get_job_ended, wait_for_job_finished: one job by its rid.

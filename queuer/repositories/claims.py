@@ -89,9 +89,11 @@ _DUE = f"{_SCHEDULED} AND scheduled_at <= statement_timestamp()"
 #
 # (task_name, id) > (name, after) AND task_name <= name says that task_name = name AND id > after, in a way that only
 # this index is in order for. With the other, the planner might walk over the jobs of all tasks by the primary key.
+#
+# A scheduled job without an instant, which only another program can have added, is due at once.
 _QUEUED = f"""
 (task_name, id) > (name, after) AND task_name <= name
-AND scheduled_at IS NULL AND status = 'QUEUED' AND {_FITS} AND {_READABLE}"""
+AND scheduled_at IS NULL AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"""
 
 
 _TAKING = """
@@ -200,7 +202,7 @@ def take(
 
 _MISSING_KEY = """
 SELECT key_id FROM {job}
-WHERE task_name = ANY (%(tasks)s::text[]) AND (status = 'QUEUED' OR status = 'SCHEDULED' AND scheduled_at <= now())
+WHERE task_name = ANY (%(tasks)s::text[]) AND status <> 'RUNNING' AND (scheduled_at IS NULL OR scheduled_at <= now())
     AND {fits} AND NOT {readable}
 LIMIT 1"""
 _MISSING_KEY = _with_parts(_MISSING_KEY, fits=_FITS, readable=_READABLE)

@@ -14,7 +14,7 @@ from queuer.values import ClaimedJob
 
 _WAITS = "rid = %(rid)s AND status IN ('QUEUED', 'SCHEDULED')"
 _TAKE = taking(_WAITS)
-_TAKE_DUE = taking(f"{_WAITS} AND (status = 'QUEUED' OR scheduled_at <= clock_timestamp())")
+_TAKE_DUE = taking(f"{_WAITS} AND (scheduled_at IS NULL OR scheduled_at <= clock_timestamp())")
 
 
 def take(session: Session, worker_rid: UUID, rid: UUID, *, before_due: bool = False) -> ClaimedJob | None:

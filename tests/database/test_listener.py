@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from support.contract import eventually
 from support.jobs import FIRST, new_job, succeeded, to_retry
 
-from queuer import DatabaseConfiguration, DatabaseUnavailable, events, new_queuer_with_db
+from queuer import BatchJob, DatabaseConfiguration, DatabaseUnavailable, Queuer, events, new_queuer_with_db
 from queuer.database.listener import Listener
 from queuer.database.liveness import SERVER_SIDE
 from queuer.database.liveness import Connection as Attended
@@ -116,6 +116,20 @@ def test_nobody_is_told_when_nobody_listens(engine: Engine, listener: Listener, 
     with Session(engine) as session, session.begin():
         (taken,) = claim(session, FIRST, ["task"], limit=1)
     assert updated.get(timeout=5) == str(taken.id)
+
+
+def test_nobody_is_told_of_added_jobs_when_nobody_listens(engine: Engine, q: Queuer) -> None:
+    """Who listens says so by a lock. This one says nothing at first."""
+    with psycopg.connect(
+        engine.url.render_as_string(hide_password=False).replace("+psycopg", ""), autocommit=True
+    ) as ear:
+        ear.execute(f"LISTEN {ADDED.name}")
+        for _ in range(3):  # the last of them are prepared
+            q.add_job("task")
+        q.add_jobs([BatchJob("task")])
+        ear.execute("SELECT pg_advisory_lock_shared(%s)", [ADDED.key])
+        job = q.add_job("task")
+        assert [notified.payload for notified in ear.notifies(timeout=5, stop_after=1)] == [str(job.id)]
 
 
 @pytest.mark.owner
