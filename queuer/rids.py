@@ -15,6 +15,8 @@ _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _RANDOM_BITS = 0xFFF << 64 | (1 << 62) - 1
 _RANDOM_BYTES = 10
 
+_UNKNOWN = SafeUUID.unknown
+
 # As UUID(int=number) does, without its checks, which take longer than all the rest.
 _new = object.__new__
 _set_number: Callable[[UUID, int], None] = UUID.__dict__["int"].__set__
@@ -38,5 +40,5 @@ def _rids(count: int) -> Iterator[UUID]:
     for at in range(0, len(random), _RANDOM_BYTES):
         rid = _new(UUID)
         _set_number(rid, start | int.from_bytes(random[at : at + _RANDOM_BYTES]) & _RANDOM_BITS)
-        _set_safety(rid, SafeUUID.unknown)
+        _set_safety(rid, _UNKNOWN)
         yield rid

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from queuer.cipher import NO_KEYS, Cipher
 from queuer.config import DatabaseConfiguration
 from queuer.database.async_engines import AsyncEngines
-from queuer.database.engines import translated, was_rolled_back
+from queuer.database.engines import DRIVERS_ERRORS, is_outdated, translated, translation, was_rolled_back
 from queuer.database.hand import Hand
 from queuer.database.under_way import UnderWay, impatient
 from queuer.errors import DatabaseUnavailable, QueuerError
@@ -69,7 +69,7 @@ class Database:
         self._is_ours = is_ours
         self._limits_idleness = limits_idleness
         self._under_way = UnderWay(config)
-        self._hand = Hand(engine, plans_last)
+        self._hand = Hand(engine, config.schema, plans_last)
         self._options: dict[str, Any] = {"expire_on_commit": False, "info": {"database": self}}
         self._pid = os.getpid()
 
@@ -128,12 +128,27 @@ class Database:
         if not self._is_ours:
             return self.run_single(work)
 
-        def once() -> T:
-            with translated(self.config), self._under_way.entered() as begun, self._hand.lent() as connection:
-                begun(connection)
-                return work(Direct(connection, self.config.schema))
+        return self._repeated(lambda: self._run_at_hand(work), TRIES)
 
-        return self._repeated(once, TRIES)
+    def _run_at_hand(self, work: Callable[[Direct], T]) -> T:
+        try:
+            loan = self._hand.lend()
+            is_of_use = True
+            try:
+                key = self._under_way.begin(loan.direct.connection)
+                try:
+                    return work(loan.direct)
+                finally:
+                    self._under_way.leave(key)
+            except psycopg.Error as error:
+                is_of_use = not is_outdated(error)
+                raise
+            finally:
+                self._hand.take_back(loan, is_of_use=is_of_use)
+        except DRIVERS_ERRORS as error:
+            if (said := translation(self.config, error)) is None:
+                raise
+            raise said from error
 
     async def run_async(self, work: Work[T]) -> T:
         """`run` for a coroutine."""
@@ -167,23 +182,23 @@ class Database:
 
     def _repeated(self, once: Callable[[], T], tries: int) -> T:
         self.check_process()
-        for delay in _delays(tries):
+        for failures in range(1, tries):
             try:
                 return once()
             except DatabaseUnavailable as error:
                 if not was_rolled_back(error):
                     raise
-                time.sleep(delay)
+                time.sleep(reconnect_delay(failures))
         return once()
 
     async def _repeated_async(self, once: Callable[[], Awaitable[T]], tries: int) -> T:
-        for delay in _delays(tries):
+        for failures in range(1, tries):
             try:
                 return await once()
             except DatabaseUnavailable as error:
                 if not was_rolled_back(error):
                     raise
-                await asyncio.sleep(delay)
+                await asyncio.sleep(reconnect_delay(failures))
         return await once()
 
     def async_engine(self) -> AsyncEngine:
@@ -228,8 +243,3 @@ class Database:
 
 def _driver_of(connection: Connection) -> "psycopg.Connection[Any]":
     return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-
-
-def _delays(tries: int) -> Iterator[float]:
-    """Seconds to wait after each try but the last."""
-    return map(reconnect_delay, range(1, tries))

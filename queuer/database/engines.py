@@ -16,7 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from queuer.config import DatabaseConfiguration
 from queuer.database import pooling
 from queuer.database.liveness import LIVENESS, SERVER_SIDE, Connection
-from queuer.errors import ConfigurationError, DatabaseUnavailable, NotPermitted
+from queuer.errors import ConfigurationError, DatabaseUnavailable, NotPermitted, QueuerError
 
 OLDEST_SERVER = 140_000
 
@@ -160,20 +160,25 @@ def translated(config: DatabaseConfiguration) -> Iterator[None]:
     privilege into `NotPermitted`; others pass."""
     try:
         yield
-    except DBAPIError as error:
-        if sqlstate_of(error) == _INSUFFICIENT_PRIVILEGE:
-            raise _not_permitted(config, error) from error
-        if not _is_unavailable(error):
+    except DRIVERS_ERRORS as error:
+        if (said := translation(config, error)) is None:
             raise
-        raise unavailable(config, error.orig or error) from error
-    except PoolTimeout as error:
-        raise unavailable(config, error) from error
-    except psycopg.Error as error:
-        if error.sqlstate == _INSUFFICIENT_PRIVILEGE:
-            raise _not_permitted(config, error) from error
-        if not _means_unavailable(error):
-            raise
-        raise unavailable(config, error) from error
+        raise said from error
+
+
+#: What SQLAlchemy and the driver raise.
+DRIVERS_ERRORS = (DBAPIError, PoolTimeout, psycopg.Error)
+
+
+def translation(config: DatabaseConfiguration, error: Exception) -> QueuerError | None:
+    """What `translated` raises in place of an error; None = it passes."""
+    if isinstance(error, PoolTimeout):
+        return unavailable(config, error)
+    said = error.orig if isinstance(error, DBAPIError) else error
+    if _sqlstate(said) == _INSUFFICIENT_PRIVILEGE:
+        return _not_permitted(config, error)
+    is_gone = isinstance(error, DBAPIError) and error.connection_invalidated
+    return unavailable(config, said or error) if is_gone or _means_unavailable(said) else None
 
 
 def _not_permitted(config: DatabaseConfiguration, reason: BaseException) -> NotPermitted:
@@ -206,10 +211,6 @@ def first_line(error: BaseException) -> str:
     """What the driver says, without the details that follow."""
     said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return str(said).strip().partition("\n")[0]
-
-
-def _is_unavailable(error: DBAPIError) -> bool:
-    return error.connection_invalidated or _means_unavailable(error.orig)
 
 
 def _means_unavailable(error: BaseException | None) -> bool:

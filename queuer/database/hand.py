@@ -2,8 +2,8 @@
 long as a small statement.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine
 from sqlalchemy.pool import PoolProxiedConnection
 
-from queuer.database.engines import is_outdated
+from queuer.repositories.direct import Direct
 
 #: Seconds after which one that is kept goes back to the pool, which asks for a sign of life before it lends it again.
 RESTS_AFTER = 0.5
@@ -21,45 +21,61 @@ RESTS_AFTER = 0.5
 MOST_KEPT = 2
 
 
+@dataclass(slots=True)
+class Loan:
+    """A connection that is kept, and when it was planned anew and came back last, by the monotonic clock."""
+
+    proxy: PoolProxiedConnection
+    direct: Direct
+    planned_at: float
+    #: How often the hand had been closed when it was lent.
+    closed_before: int
+    kept_since: float = 0.0
+
+
 class Hand:
     """Lends connections of an engine's pool, in autocommit, for single statements. Keeps those that were just used.
 
     Args:
+        schema: Of the queue's tables.
         plans_last: Seconds after which the server plans prepared statements anew. What is best for a table that is
             empty takes a hundred times as long a moment later, and until it is analyzed the server would not notice.
     """
 
-    def __init__(self, engine: Engine, plans_last: float) -> None:
+    def __init__(self, engine: Engine, schema: str, plans_last: float) -> None:
         self._engine = engine
+        self._schema = schema
         self._plans_last = plans_last
-        self._kept: list[tuple[PoolProxiedConnection, float]] = []  # and since when
+        self._kept: list[Loan] = []
         self._closed = 0  # how often
 
-    @contextmanager
-    def lent(self) -> Iterator["psycopg.Connection[Any]"]:
-        """A connection that has lived a moment ago, for work that is done again if it does not any more."""
-        closed_before, is_of_use = self._closed, True
-        proxy = self._take()
-        connection = cast("psycopg.Connection[Any]", proxy.driver_connection)
+    def lend(self) -> Loan:
+        """A connection that has lived a moment ago, for work that is done again if it does not any more.
+
+        It has to be given back by `take_back`.
+        """
+        loan = self._kept_one() or self._new_one()
         try:
-            if not connection.autocommit:  # it may stay so: whoever wants a transaction says so
-                connection.autocommit = True
-            self._renew_plans(proxy, connection)
-            yield connection
-        except psycopg.Error as error:
-            is_of_use = not is_outdated(error)
+            self._renew_plans(loan)
+        except BaseException:
+            loan.proxy.invalidate()
             raise
-        finally:
-            # Else it broke, or somebody interrupted the statement.
-            if is_of_use and connection.pgconn.transaction_status == TransactionStatus.IDLE:
-                self._put(proxy, closed_before)
-            else:
-                proxy.invalidate()
+        return loan
+
+    def take_back(self, loan: Loan, *, is_of_use: bool = True) -> None:
+        """Keeps it, unless it is of no use any more, or broke, or somebody interrupted its statement."""
+        if not is_of_use or loan.direct.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            loan.proxy.invalidate()
+        elif len(self._kept) < MOST_KEPT and loan.closed_before == self._closed:
+            loan.kept_since = monotonic()
+            self._kept.append(loan)
+        else:
+            loan.proxy.close()
 
     def let_go(self) -> None:
         """Gives the pool one that is kept, for who takes his from there: it need not open another."""
         with suppress(IndexError):
-            self._kept.pop()[0].close()
+            self._kept.pop().proxy.close()
 
     def close(self) -> None:
         """Gives the pool what is kept, and also what is lent now when it comes back."""
@@ -67,25 +83,32 @@ class Hand:
         while self._kept:
             self.let_go()
 
-    def _take(self) -> PoolProxiedConnection:
+    def _kept_one(self) -> Loan | None:
         try:
-            proxy, kept_since = self._kept.pop()
+            loan = self._kept.pop()
         except IndexError:
-            return self._engine.raw_connection()
-        if monotonic() - kept_since < RESTS_AFTER:
-            return proxy
-        proxy.close()
-        return self._engine.raw_connection()
+            return None
+        if monotonic() - loan.kept_since < RESTS_AFTER:
+            return loan
+        loan.proxy.close()
+        return None
 
-    def _renew_plans(self, proxy: PoolProxiedConnection, connection: "psycopg.Connection[Any]") -> None:
+    def _new_one(self) -> Loan:
+        closed_before = self._closed
+        proxy = self._engine.raw_connection()
+        connection = cast("psycopg.Connection[Any]", proxy.driver_connection)
+        try:
+            if not connection.autocommit:  # it may stay so: whoever wants a transaction says so
+                connection.autocommit = True
+        except BaseException:
+            proxy.invalidate()
+            raise
+        direct = proxy.info.setdefault("direct", Direct(connection, self._schema))
+        return Loan(proxy, direct, proxy.info.setdefault("planned_at", monotonic()), closed_before)
+
+    def _renew_plans(self, loan: Loan) -> None:
         now = monotonic()
-        if now - proxy.info.setdefault("planned_at", now) > self._plans_last:
-            proxy.info["planned_at"] = now
-            if connection.prepare_threshold is not None:  # else there are none; see pooling
-                connection.execute("DISCARD PLANS", prepare=False)
-
-    def _put(self, proxy: PoolProxiedConnection, closed_before: int) -> None:
-        if len(self._kept) < MOST_KEPT and self._closed == closed_before:
-            self._kept.append((proxy, monotonic()))
-        else:
-            proxy.close()
+        if now - loan.planned_at > self._plans_last:
+            loan.planned_at = loan.proxy.info["planned_at"] = now
+            if loan.direct.connection.prepare_threshold is not None:  # else there are none; see pooling
+                loan.direct.connection.execute("DISCARD PLANS", prepare=False)

@@ -35,18 +35,30 @@ class UnderWay:
         Raises:
             DatabaseUnavailable: `end` did not help others before.
         """
-        if self._is_over:
-            raise unavailable(self._config, TimeoutError("it took too long, and there is no time left"))
-        key = object()
+        key = self.begin(None)
 
         def begun(connection: psycopg.Connection[Any]) -> None:
             self._connections[key] = connection
 
-        self._connections[key] = None
         try:
             yield begun
         finally:
-            del self._connections[key]
+            self.leave(key)
+
+    def begin(self, connection: psycopg.Connection[Any] | None) -> object:
+        """Enters a unit of work: the same without a context manager, around small statements. Returns what to `leave`.
+
+        Raises:
+            DatabaseUnavailable: As for `entered`.
+        """
+        if self._is_over:
+            raise unavailable(self._config, TimeoutError("it took too long, and there is no time left"))
+        key = object()
+        self._connections[key] = connection
+        return key
+
+    def leave(self, key: object) -> None:
+        del self._connections[key]
 
     def end(self, *, breaks: bool) -> None:
         """Ends it all: it raises `DatabaseUnavailable`.

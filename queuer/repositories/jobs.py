@@ -12,6 +12,7 @@ from sqlalchemy import ARRAY, BigInteger, ColumnElement, DateTime, bindparam, co
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.util import await_only
 
 from queuer.models import Job, JobArchive
@@ -74,9 +75,9 @@ def insert_plain(session: Session | Direct, job: NewJob) -> Job:
         ((id, created_at, text),) = rows(session, _INSERT_AND_READ, values)
         parameters = decode(text)
     inserted = _MANAGER.new_instance()
-    inspect(inserted).key = _MAPPER.identity_key_from_primary_key((id,))  # so it counts as loaded, and detached
-    inserted.__dict__ |= _DEFAULTS
+    instance_state(inserted).key = _MAPPER.identity_key_from_primary_key((id,))  # so it counts as loaded, and detached
     inserted.__dict__ |= {
+        **_DEFAULTS,
         "id": id,
         "rid": job.rid,
         "task_name": job.task_name,

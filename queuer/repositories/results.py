@@ -36,6 +36,7 @@ from sqlalchemy.orm import Session
 
 from queuer import events
 from queuer.models import Job, JobArchive
+from queuer.repositories import literals
 from queuer.repositories.direct import Direct, Prepared
 from queuer.repositories.idleness import limited
 from queuer.repositories.moving import moved_to_archive
@@ -189,38 +190,26 @@ def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcom
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     jobs = [outcome.job for outcome in outcomes]
     fields: dict[str, str | None] = {
-        "id": _array([str(job.id) for job in jobs]),
-        "rid": _array([job.rid.hex for job in jobs]),
-        "attempt": _array([str(job.attempt) for job in jobs]),
-        "elapsed": _array([str(outcome.elapsed) for outcome in outcomes]),
-        "results": _array_of_texts([outcome.results for outcome in outcomes]),
+        "id": literals.array([str(job.id) for job in jobs]),
+        "rid": literals.array([job.rid.hex for job in jobs]),
+        "attempt": literals.array([str(job.attempt) for job in jobs]),
+        "elapsed": literals.array([str(outcome.elapsed) for outcome in outcomes]),
+        "results": literals.array_of_texts([outcome.results for outcome in outcomes]),
     }
     if all(outcome.verdict is Verdict.SUCCEEDED and outcome.series_error is None for outcome in outcomes):
         none = dict.fromkeys(("error", "failure", "delay", "series_error"))
-        fields |= {"verdict": _array([Verdict.SUCCEEDED.name] * len(outcomes)), **none}
+        fields |= {"verdict": literals.array([Verdict.SUCCEEDED.name] * len(outcomes)), **none}
     else:
         fields |= {
-            "verdict": _array([outcome.verdict.name for outcome in outcomes]),
-            "error": _array_of_texts([outcome.failure.error if outcome.failure else None for outcome in outcomes]),
-            "failure": _array_of_texts([_failure_json(outcome) for outcome in outcomes]),
-            "delay": _array([str(outcome.delay) for outcome in outcomes]),
-            "series_error": _array_of_texts([outcome.series_error for outcome in outcomes]),
+            "verdict": literals.array([outcome.verdict.name for outcome in outcomes]),
+            "error": literals.array_of_texts(
+                [outcome.failure.error if outcome.failure else None for outcome in outcomes]
+            ),
+            "failure": literals.array_of_texts([_failure_json(outcome) for outcome in outcomes]),
+            "delay": literals.array([str(outcome.delay) for outcome in outcomes]),
+            "series_error": literals.array_of_texts([outcome.series_error for outcome in outcomes]),
         }
     return {"worker": worker_rid, **{_PARAMETER + name: values for name, values in fields.items()}}
-
-
-def _array(elements: Sequence[str]) -> str:
-    """A literal of an array whose elements need no quotes."""
-    return f"{{{','.join(elements)}}}"
-
-
-def _array_of_texts(texts: Sequence[str | None]) -> str:
-    return _array(["NULL" if text is None else _quoted(text) for text in texts])
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", r"\\").replace('"', r"\"")
-    return f'"{escaped}"'
 
 
 def _failure_json(outcome: Outcome) -> str | None:
