@@ -96,7 +96,13 @@ class Supervisor:
             unseal=lambda job: opened_claim(place.database.cipher, job),
         )
         self._missing_keys = MissingKeys(lambda: work.missing_key(place.database, place.abilities))
-        self._claimer = Claimer(claim=self._claim, room=self._room, run=self._run)
+        self._claimer = Claimer(
+            claim=self._claim,
+            room=self._room,
+            run=self._run,
+            slots=place.identity.max_concurrency,
+            task_time=self._runner.task_time,
+        )
         self._heartbeat = Heartbeat(
             self._runner,
             self._reporter,
@@ -113,6 +119,8 @@ class Supervisor:
     def start(self) -> None:
         """Returns when the worker takes jobs. Raises `DatabaseUnavailable`, and then nothing runs."""
         self._held()  # fails at once when the database is away, where listening would keep trying
+        if self._takes_jobs:
+            work.warm_up(self._place.database, self._rid, self._place.abilities)
         with ExitStack() as undo:
             for channel, heard in self._channels():
                 self._place.listener.listen(channel, heard)

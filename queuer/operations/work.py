@@ -5,7 +5,7 @@ from uuid import UUID
 
 from queuer.database.database import Database
 from queuer.operations.presence import Abilities
-from queuer.repositories import claims, steering
+from queuer.repositories import claims, results, steering
 from queuer.values import NO_MARKS, Claim
 
 
@@ -27,6 +27,13 @@ def claim(
     return database.run_direct(
         lambda direct: claims.take(direct, worker_rid, *abilities, marks, queued_only=queued_only)
     )
+
+
+def warm_up(database: Database, worker_rid: UUID, can: Abilities) -> None:
+    """Has the statements of a worker composed and prepared, which would keep the first jobs waiting else."""
+    for queued_only in (False, True):
+        claim(database, worker_rid, can, 0, queued_only=queued_only)
+    database.run_direct(lambda direct: results.archive(direct, worker_rid, []))
 
 
 def missing_key(database: Database, can: Abilities) -> str | None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
+from math import ceil, inf
 from time import monotonic
 from typing import Protocol
 
@@ -23,6 +23,13 @@ SHORTEST_WAIT = 0.005
 LONGEST_WAIT = 0.5
 
 
+#: Claims into which the refilling of all slots is cut where tasks take long, and the part of their time that these
+#: claims may take together. Tasks that begin together end together: then all slots wait for one claim, and the
+#: processor has to end and begin all of them at once. In parts they stay apart.
+MOST_PARTS = 8
+SPREAD_OVER = 0.2
+
+
 class Claiming(Protocol):
     def __call__(self, limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim: ...
 
@@ -39,6 +46,8 @@ class Claimer:
             mark.
         room: How many jobs may be run now. `wake` has to be called when it grows.
         run: Begins jobs.
+        slots: How many jobs may be run at once.
+        task_time: Seconds that a task takes, as far as is known; else 0.
     """
 
     def __init__(
@@ -47,10 +56,15 @@ class Claimer:
         claim: Claiming,
         room: Callable[[], int],
         run: Callable[[Sequence[ClaimedJob]], None],
+        slots: int,
+        task_time: Callable[[], float],
     ) -> None:
         self._claim = claim
         self._room = room
         self._run = run
+        self._slots = slots
+        self._task_time = task_time
+        self._took = inf  # seconds, the last claim
         self._loop = Loop("claimer", self._step)
         self._lock = threading.Lock()
         self._told: int | None = 0  # from which id on there are news
@@ -76,7 +90,7 @@ class Claimer:
         self._loop.wake()
 
     def _step(self) -> float | None:
-        room = self._room()
+        room = min(self._room(), self._most())
         if room <= 0:
             return None
         if self._told is None and (wait := self._ask_at - monotonic()) > 0:
@@ -84,7 +98,9 @@ class Claimer:
         self._take_note()
         self._ask_at = 0.0  # should asking fail, ask again
         queued_only = monotonic() < self._due_at
+        began_at = monotonic()
         jobs, due, marks = self._claim(room, self._marks, queued_only=queued_only)
+        self._took = monotonic() - began_at
         self._marks |= marks
         if not queued_only:
             self._due_at = inf if due is None else monotonic() + due
@@ -94,6 +110,13 @@ class Claimer:
         wait = self._wait()
         self._ask_at = monotonic() + wait
         return wait
+
+    def _most(self) -> int:
+        """How many jobs to ask for at once. All that there is room for, but for a backlog of long tasks."""
+        if not self.is_draining:
+            return self._slots
+        parts = min(MOST_PARTS, int(self._task_time() * SPREAD_OVER / self._took))
+        return ceil(self._slots / parts) if parts else self._slots
 
     def _take_note(self) -> None:
         """Of what was told: it may lie below the marks, and be due. What is told from here on is for the next claim."""

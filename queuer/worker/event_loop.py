@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from queuer.context import enter_job
 from queuer.values import Outcome
@@ -25,6 +26,9 @@ class LoopExecutor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self._handed = self._begun = 0  # each counted by one thread alone
+        #: Attempts that have ended, and the seconds that they took.
+        self.ended = 0
+        self.spent = 0.0
 
     @property
     def waiting(self) -> int:
@@ -60,12 +64,15 @@ class LoopExecutor:
         outcome = None
         self._begun += 1
         self._tell_begun()
+        began_at = monotonic()
         try:
             if attempt.task.session is None:
                 outcome = await call_async(attempt)
             else:
                 outcome = await in_async_transaction(attempt, self._transactions, call_async)
         finally:  # the loop may end while the transaction begins or ends
+            self.spent += monotonic() - began_at
+            self.ended += 1
             self._done(attempt, outcome)
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -82,6 +82,7 @@ class Runner:
         self._processes = ProcessExecutor(self._done, begun=lambda attempt: self._watch([attempt]))
         self._watchdog = Loop("watchdog", self._look)
         self._next_look = NEVER
+        self._ended_before, self._spent_before, self._task_time = 0, 0.0, 0.0
 
     def start(self) -> None:
         self._watchdog.start()
@@ -113,6 +114,15 @@ class Runner:
     def waiting(self) -> int:
         """Attempts whose task has not begun."""
         return self._threads.waiting + self._event_loop.waiting
+
+    def task_time(self) -> float:
+        """Seconds that tasks in threads and coroutines take: the mean of those that have ended since the last call."""
+        ended = self._threads.ended + self._event_loop.ended
+        spent = self._threads.spent + self._event_loop.spent
+        if ended > self._ended_before:
+            self._task_time = (spent - self._spent_before) / (ended - self._ended_before)
+            self._ended_before, self._spent_before = ended, spent
+        return self._task_time
 
     def run(self, jobs: Sequence[ClaimedJob]) -> None:
         """Begins these jobs, which must not be more than are free."""

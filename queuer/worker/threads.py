@@ -55,7 +55,9 @@ class ThreadExecutor:
         self._called = threading.Semaphore(0)
         self._is_closing = False
         self._begun = self._begun_before = 0
-        self._spent = self._spent_before = 0.0  # seconds that attempts took
+        #: Attempts that have ended, and the seconds that they took.
+        self.ended = 0
+        self.spent = self._spent_before = 0.0
         self._quiet_looks = 0
         self._watcher = Loop("watcher", self._look)
         self._is_watched = False
@@ -116,8 +118,8 @@ class ThreadExecutor:
         if self._quiet_looks > QUIET_LOOKS:
             return None
         self._is_watched = True
-        begun, spent = self._begun - self._begun_before, self._spent - self._spent_before
-        self._begun_before, self._spent_before = self._begun, self._spent
+        begun, spent = self._begun - self._begun_before, self.spent - self._spent_before
+        self._begun_before, self._spent_before = self._begun, self.spent
         if begun >= MANY and self._busy * LOOK_AFTER < begun * MODERATE:
             self._allowed = max(1, self._allowed // GROWTH)
         elif self._row and spent >= begun * LONG:
@@ -148,7 +150,8 @@ class ThreadExecutor:
             # In a context of its own: what one task sets there must not reach the next.
             self._done(attempt, contextvars.copy_context().run(self._run_attempt, attempt))
             ended_at = monotonic()
-            self._spent += ended_at - began_at
+            self.spent += ended_at - began_at
+            self.ended += 1
             began_at = ended_at
 
     def _run_attempt(self, attempt: Attempt) -> Outcome | None:

@@ -7,7 +7,7 @@ from support.jobs import claimed
 
 from queuer.values import Claim, ClaimedJob
 from queuer.worker import claimer as claimer_module
-from queuer.worker.claimer import Claimer
+from queuer.worker.claimer import Claimer, Claiming
 
 
 class Table:
@@ -16,6 +16,7 @@ class Table:
     def __init__(self) -> None:
         self.waiting: list[ClaimedJob] = []
         self.room = 2
+        self.task_time = 0.0
         self.due: float | None = None
         self.asked: SimpleQueue[int] = SimpleQueue()
         self.marks: SimpleQueue[Mapping[str, int]] = SimpleQueue()
@@ -36,9 +37,14 @@ def table() -> Table:
     return Table()
 
 
+def made(table: Table, claim: Claiming | None = None) -> Claimer:
+    room, task_time = (lambda: table.room), (lambda: table.task_time)
+    return Claimer(claim=claim or table.claim, room=room, run=table.run.put, slots=16, task_time=task_time)
+
+
 @pytest.fixture
 def start(table: Table) -> Iterator[Callable[[], Claimer]]:
-    claimer = Claimer(claim=table.claim, room=lambda: table.room, run=table.run.put)
+    claimer = made(table)
 
     def started() -> Claimer:
         claimer.start()
@@ -109,7 +115,7 @@ def test_a_claim_that_fails_is_repeated(table: Table, caplog: pytest.LogCaptureF
             raise failures.pop()
         return table.claim(limit, marks, queued_only=queued_only)
 
-    claimer = Claimer(claim=claim, room=lambda: 1, run=table.run.put)
+    claimer = made(table, claim)
     claimer.start()
     assert len(first_jobs(table)) == 1
     claimer.stop()
@@ -169,3 +175,22 @@ def test_it_drains_until_a_claim_brings_less_than_it_might(table: Table, start: 
     claimer.wake()
     assert len(table.run.get(timeout=5)) == 1
     eventually(lambda: not claimer.is_draining)
+
+
+def test_long_tasks_of_a_backlog_are_begun_in_parts_that_stay_apart(table: Table, start: Callable[[], Claimer]) -> None:
+    table.waiting = [claimed(id=n) for n in range(100)]
+    table.room, table.task_time = 16, 60.0
+    claimer = start()
+    assert table.asked.get(timeout=5) == 16
+    table.room = 15  # all but one have ended
+    claimer.wake()
+    assert [table.asked.get(timeout=5) for _ in range(8)] == [2, 2, 2, 2, 2, 2, 2, 1]
+
+
+def test_what_comes_to_an_idle_worker_is_begun_at_once(table: Table, start: Callable[[], Claimer]) -> None:
+    table.room, table.task_time = 16, 60.0
+    claimer = start()
+    assert [table.asked.get(timeout=5), len(table.run.get(timeout=5))] == [16, 0]
+    table.waiting = [claimed(id=n) for n in range(16)]
+    claimer.tell()
+    assert [table.asked.get(timeout=5), len(table.run.get(timeout=5))] == [16, 16]
