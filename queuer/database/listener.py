@@ -220,19 +220,29 @@ class _Ear:
             is_quiet = False
             while not self._closed.is_set():
                 to_catch_up = self.to_catch_up
-                self._follow(connection)
+                has_talked = self._follow(connection)
                 if to_catch_up > self.caught_up or is_quiet:
                     connection.execute("SELECT 1")  # before its answer comes what was notified before
-                # Before waiting: what came while `_follow` talked to the server has been read from the socket already.
-                for notification in connection.notifies(timeout=0):
-                    self._tell(notification.channel, notification.payload)
-                with self._state:
-                    self.caught_up = to_catch_up
-                    self._state.notify_all()
+                    has_talked = True
+                self._tell_all(connection, has_talked=has_talked)
+                if to_catch_up > self.caught_up:
+                    with self._state:
+                        self.caught_up = to_catch_up
+                        self._state.notify_all()
                 events = selector.select(QUIET)
                 is_quiet = not events
                 if any(key.fileobj is self._doorbell for key, _ in events):
                     self._doorbell.recv(4096)
+
+    def _tell_all(self, connection: psycopg.Connection, *, has_talked: bool) -> None:
+        """Tells what has been notified."""
+        if has_talked:  # psycopg keeps what came meanwhile; and it has been read from the socket, which stays silent
+            for kept in connection.notifies(timeout=0):
+                self._tell(kept.channel, kept.payload)
+            return
+        connection.pgconn.consume_input()  # psycopg takes longer to read a notification than the server to send it
+        while (notified := connection.pgconn.notifies()) is not None:
+            self._tell(notified.relname.decode(), notified.extra.decode())
 
     def _poll(self, connection: psycopg.Connection) -> None:
         """Tells everybody to look, now and then, as long as the server answers."""
@@ -253,9 +263,11 @@ class _Ear:
                 if selector.select(POLL_INTERVAL):
                     self._doorbell.recv(4096)
 
-    def _follow(self, connection: psycopg.Connection) -> None:
-        """Makes the server listen to what is wanted, and no more."""
+    def _follow(self, connection: psycopg.Connection) -> bool:
+        """Makes the server listen to what is wanted, and no more. Tells whether it had to be told."""
         wanted = self._wanted()
+        if wanted == self.listening and self.trouble is None:
+            return False
         for channel in wanted - self.listening:
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel.name)))
             # Says that somebody listens. Waits for those who have just found that nobody does to commit, and after
@@ -269,3 +281,4 @@ class _Ear:
             self.listening = wanted
             self.trouble = None
             self._state.notify_all()
+        return True

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
@@ -52,7 +53,7 @@ class ThreadExecutor:
         self._lock = threading.Lock()
         self._busy = 0
         self._allowed = 1  # busy ones
-        self._called = threading.Semaphore(0)
+        self._calls: SimpleQueue[None] = SimpleQueue()  # one for each idle thread that is to work
         self._is_closing = False
         self._begun = self._begun_before = 0
         #: Attempts that have ended, and the seconds that they took.
@@ -80,7 +81,7 @@ class ThreadExecutor:
         self._is_closing = True
         self._watcher.stop()
         for _ in self._threads:
-            self._called.release()
+            self._calls.put(None)
         for thread in self._threads:
             thread.join(timeout=0.2)
             if thread.is_alive():
@@ -94,7 +95,7 @@ class ThreadExecutor:
             wanted = max(0, min(len(self._row), self._allowed - self._busy))
             self._busy += wanted
         for _ in range(min(wanted, idle)):
-            self._called.release()
+            self._calls.put(None)
         for _ in range(wanted - idle):
             self._spawn()
         return wanted
@@ -134,7 +135,7 @@ class ThreadExecutor:
                 if self._row and self._busy <= self._allowed:  # who put it there counted on this thread
                     continue
                 self._busy -= 1
-            self._called.acquire()
+            self._calls.get()
             if self._is_closing:
                 return
 
