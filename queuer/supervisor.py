@@ -98,6 +98,7 @@ class Supervisor:
         self._missing_keys = MissingKeys(lambda: work.missing_key(place.database, place.abilities))
         self._claimer = Claimer(
             claim=self._claim,
+            claim_named=self._claim_named,
             room=self._room,
             run=self._run,
             slots=place.identity.max_concurrency,
@@ -218,16 +219,24 @@ class Supervisor:
         self._runner.run(jobs)
 
     def _claim(self, limit: int, marks: Mapping[str, int], *, queued_only: bool) -> Claim:
-        if self._is_claim_lost:
-            self._heartbeat.return_unknown()
-        self._is_claim_lost = True  # should it fail, for whatever reason
-        claim = work.claim(
-            self._place.database, self._rid, self._place.abilities, limit, marks, queued_only=queued_only
+        place = self._place
+        claim = self._claimed(
+            lambda: work.claim(place.database, self._rid, place.abilities, limit, marks, queued_only=queued_only)
         )
-        self._is_claim_lost = False
         if len(claim.jobs) < limit:
             self._missing_keys.look()  # now that the worker has got all that it could
         return claim
+
+    def _claim_named(self, ids: Sequence[int]) -> Claim:
+        return self._claimed(lambda: work.claim_named(self._place.database, self._rid, self._place.abilities, ids))
+
+    def _claimed(self, claim: Callable[[], Claim]) -> Claim:
+        if self._is_claim_lost:
+            self._heartbeat.return_unknown()
+        self._is_claim_lost = True  # should it fail, for whatever reason
+        claimed = claim()
+        self._is_claim_lost = False
+        return claimed
 
     def _finish(self, outcomes: Sequence[Outcome]) -> None:
         finish(self._place.database, self._rid, outcomes)
@@ -283,7 +292,7 @@ class Supervisor:
             self._heartbeat.wake()
 
     def _added(self, payload: str | None) -> None:
-        self._claimer.tell(min(events.read_ids(payload or ""), default=0))
+        self._claimer.tell(events.read_ids(payload or ""))
 
     def _room(self) -> int:
         may_take = not self._is_stopping and self._reporter.backlog < self._most_unwritten

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Integer, bindparam, column, exists, func, or_, select, update
@@ -52,7 +53,8 @@ queued_share AS (
 queued AS (
     SELECT id
     FROM queued_share, LATERAL (
-        SELECT id FROM {job} WHERE {queued} ORDER BY task_name, id LIMIT share FOR UPDATE SKIP LOCKED) AS head),
+        SELECT id FROM {job} WHERE {queued} ORDER BY task_name, id LIMIT share FOR UPDATE SKIP LOCKED) AS head)"""
+_TAKE = """
 taken AS ({taken}),
 told AS (
     SELECT count(pg_catalog.pg_notify(%(updated)s, names))
@@ -66,6 +68,13 @@ next AS (
     FROM mine, LATERAL (
         SELECT scheduled_at FROM {job} WHERE {scheduled} AND id NOT IN (SELECT id FROM due)
         ORDER BY scheduled_at LIMIT 1) AS head)"""
+_TAKE_NAMED = """
+queued AS (
+    SELECT id FROM {job} WHERE {named} AND scheduled_at IS NULL FOR UPDATE SKIP LOCKED)"""
+_LOOK_AT_NAMED = """
+next AS (
+    SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8 AS seconds, (SELECT count FROM told)
+    FROM {job} WHERE {named} AND scheduled_at IS NOT NULL)"""
 _LOOK_NOT = "next AS (SELECT NULL::float8 AS seconds, (SELECT count FROM told))"
 _RESULT = "\nSELECT next.*, taken.* FROM next LEFT JOIN taken ON true"
 
@@ -95,6 +104,11 @@ _QUEUED = f"""
 (task_name, id) > (name, after) AND task_name <= name
 AND scheduled_at IS NULL AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"""
 
+# For who has taken all that there was, and is told of these: they can be looked up.
+_NAMED = f"""
+id = ANY (%(ids)s::bigint[]) AND task_name = ANY (%(tasks)s::text[])
+AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"""
+
 
 _TAKING = """
 UPDATE {job}
@@ -122,12 +136,13 @@ def _with_parts(template: str, **parts: str) -> str:
     return reduce(lambda text, part: text.replace(f"{{{part[0]}}}", part[1]), parts.items(), template)
 
 
-def _claiming(*parts: str, left: str, chosen: str) -> str:
+def _claiming(*parts: str, chosen: str, left: str = "") -> str:
     return _with_parts(
         ",\n".join(parts) + _RESULT,
         due=_DUE,
         queued=_QUEUED,
         scheduled=_SCHEDULED,
+        named=_NAMED,
         left=left,
         taken=taking(f"id = ANY (array({chosen}))"),
         named_at_most=str(NAMED_AT_MOST),
@@ -138,12 +153,15 @@ _CLAIM = _claiming(
     _MINE,
     _TAKE_DUE,
     _TAKE_QUEUED,
+    _TAKE,
     _LOOK_AHEAD,
     left="%(limit)s - (SELECT count(*) FROM due)",
     chosen="SELECT id FROM due UNION ALL SELECT id FROM queued",
 )
 # For a worker that drains a backlog, and knows when the next scheduled job is due: a fifth less work for few jobs.
-_CLAIM_QUEUED = _claiming(_MINE, _TAKE_QUEUED, _LOOK_NOT, left="%(limit)s", chosen="SELECT id FROM queued")
+_CLAIM_QUEUED = _claiming(_MINE, _TAKE_QUEUED, _TAKE, _LOOK_NOT, left="%(limit)s", chosen="SELECT id FROM queued")
+# For an idle worker: two thirds of the work for one job.
+_CLAIM_NAMED = _claiming(f"WITH {_TAKE_NAMED.lstrip()}", _TAKE, _LOOK_AT_NAMED, chosen="SELECT id FROM queued")
 
 
 def claim(
@@ -181,23 +199,42 @@ def take(
         marks: Of a task, the id up to which its queued jobs are known to be taken.
         queued_only: Neither takes scheduled jobs nor looks when the next is due.
     """
-    parameters = {
-        "worker": worker_rid,
-        "tasks": list(tasks),
-        "functions": list(functions),
-        "keys": list(keys),
-        "limit": limit,
-        "after": [marks.get(task, 0) for task in tasks],
-        **channels(schema_of(session), updated=events.updated),
-    }
+    parameters = _parameters(session, worker_rid, tasks, functions, keys)
+    parameters |= {"limit": limit, "after": [marks.get(task, 0) for task in tasks]}
     found = rows(session, _CLAIM_QUEUED if queued_only else _CLAIM, parameters)
+    claim, taken = _read(found)
+    queued = {job.task_name: job.id for job, row in zip(claim.jobs, taken, strict=True) if row[2]}  # the last of each
+    return claim._replace(marks=queued)
+
+
+def take_named(
+    session: Session | Direct,
+    worker_rid: UUID,
+    ids: Sequence[int],
+    tasks: Sequence[str],
+    functions: Sequence[str] = (),
+    keys: Sequence[str] = (),
+) -> Claim:
+    """`take`, of those jobs alone that have these ids and are queued. Tells when the first of the scheduled ones among
+    them is due. For a worker that has taken all others."""
+    parameters = _parameters(session, worker_rid, tasks, functions, keys)
+    return _read(rows(session, _CLAIM_NAMED, parameters | {"ids": list(ids)}))[0]
+
+
+def _parameters(
+    session: Session | Direct, worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]
+) -> dict[str, Any]:
+    abilities = {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
+    return {"worker": worker_rid, **abilities, **channels(schema_of(session), updated=events.updated)}
+
+
+def _read(found: list[tuple[Any, ...]]) -> tuple[Claim, Sequence[tuple[Any, ...]]]:
+    """What a claim returned, and its rows in the order of the jobs."""
     seconds_until_due = found[0][0]
     if found[0][3] is None:
-        return Claim([], seconds_until_due)
+        return Claim([], seconds_until_due), ()
     found.sort(key=itemgetter(3))  # by id: RETURNING promises no order
-    jobs = [ClaimedJob._make(row[3:]) for row in found]
-    queued = {job.task_name: job.id for job, row in zip(jobs, found, strict=True) if row[2]}  # the last of each remain
-    return Claim(jobs, seconds_until_due, queued)
+    return Claim([ClaimedJob._make(row[3:]) for row in found], seconds_until_due), found
 
 
 _MISSING_KEY = """

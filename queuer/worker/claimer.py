@@ -30,6 +30,10 @@ MOST_PARTS = 8
 SPREAD_OVER = 0.2
 
 
+#: Jobs that may be claimed by name.
+MOST_NAMED = 50
+
+
 class Claiming(Protocol):
     def __call__(self, limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim: ...
 
@@ -39,11 +43,13 @@ class Claimer:
 
     It remembers for each task up to which id the queued jobs are taken, and goes on behind it. Jobs that come to lie
     below are named by the notification that tells of them. It also remembers when the next scheduled job is due, and
-    asks for none before, unless there are news.
+    asks for none before, unless there are news. Once it has got all that there was it asks for those alone that it is
+    told of.
 
     Args:
         claim: Takes up to so many due jobs, or `queued_only`, and of the queued ones of a task only those behind its
             mark.
+        claim_named: Takes the queued ones among these jobs, and tells when the first of the others among them is due.
         room: How many jobs may be run now. `wake` has to be called when it grows.
         run: Begins jobs.
         slots: How many jobs may be run at once.
@@ -54,12 +60,14 @@ class Claimer:
         self,
         *,
         claim: Claiming,
+        claim_named: Callable[[Sequence[int]], Claim],
         room: Callable[[], int],
         run: Callable[[Sequence[ClaimedJob]], None],
         slots: int,
         task_time: Callable[[], float],
     ) -> None:
         self._claim = claim
+        self._claim_by_name = claim_named
         self._room = room
         self._run = run
         self._slots = slots
@@ -68,6 +76,7 @@ class Claimer:
         self._loop = Loop("claimer", self._step)
         self._lock = threading.Lock()
         self._told: int | None = 0  # from which id on there are news
+        self._named: list[int] | None = None  # all that there are; None = there may be others
         self._marks: dict[str, int] = {}
         self._ask_at = self._start_over_at = self._due_at = 0.0
         self._shut_out = 0  # claims in a row that did not get what was due
@@ -83,20 +92,59 @@ class Claimer:
         """Whether it asks again as soon as there is room, since the last claim brought all that it was to bring."""
         return self._ask_at == 0.0
 
-    def tell(self, first: int = 0) -> None:
-        """Says that there may be new jobs, none of them with an id below `first`."""
+    def tell(self, ids: Sequence[int] = ()) -> None:
+        """Says that there are new jobs: these, or nobody knows which."""
         with self._lock:
+            if self._told is None:
+                self._named = []
+            first = min(ids, default=0)
             self._told = first if self._told is None else min(first, self._told)
+            if self._named is not None and 0 < len(ids) <= MOST_NAMED - len(self._named):
+                self._named += ids
+            else:
+                self._named = None
         self._loop.wake()
 
     def _step(self) -> float | None:
         room = min(self._room(), self._most())
         if room <= 0:
             return None
-        if self._told is None and (wait := self._ask_at - monotonic()) > 0:
-            return wait
-        self._take_note()
-        self._ask_at = 0.0  # should asking fail, ask again
+        now = monotonic()
+        if self._told is None and now < self._ask_at:
+            return self._ask_at - now
+        idle_until, self._ask_at = self._ask_at, 0.0  # should asking fail, ask again
+        has_news, named = self._take_note()
+        if 0 < len(named) <= room and now < min(idle_until, self._due_at):
+            return self._claim_named(named, idle_until)
+        if has_news or now >= self._start_over_at:
+            self._due_at = 0.0
+        if now >= self._start_over_at:
+            self._marks.clear()
+            self._start_over_at = now + POLL_INTERVAL
+        return self._claim_any(room)
+
+    def _take_note(self) -> tuple[bool, Sequence[int]]:
+        """Whether anything was told, and the ids of all that is new where they are known. It may lie below the marks.
+
+        What is told from here on is for the next claim.
+        """
+        with self._lock:
+            first, named = self._told, self._named
+            self._told = self._named = None
+        if first is not None:
+            self._marks = {task: min(mark, first - 1) for task, mark in self._marks.items()}
+        return first is not None, named or ()
+
+    def _claim_named(self, named: Sequence[int], idle_until: float) -> float:
+        due_at, self._due_at = self._due_at, 0.0  # should asking fail, ask for all
+        jobs, due, _ = self._claim_by_name(named)
+        self._due_at = due_at if due is None else min(due_at, monotonic() + due)
+        self._run(jobs)
+        wait = max(TICK, min(idle_until, self._due_at) - monotonic())
+        self._ask_at = monotonic() + wait
+        return wait
+
+    def _claim_any(self, room: int) -> float:
         queued_only = monotonic() < self._due_at
         began_at = monotonic()
         jobs, due, marks = self._claim(room, self._marks, queued_only=queued_only)
@@ -117,18 +165,6 @@ class Claimer:
             return self._slots
         parts = min(MOST_PARTS, int(self._task_time() * SPREAD_OVER / self._took))
         return ceil(self._slots / parts) if parts else self._slots
-
-    def _take_note(self) -> None:
-        """Of what was told: it may lie below the marks, and be due. What is told from here on is for the next claim."""
-        if monotonic() >= self._start_over_at:
-            self._marks.clear()
-            self._due_at = 0.0
-            self._start_over_at = monotonic() + POLL_INTERVAL
-        with self._lock:
-            first, self._told = self._told, None
-        if first is not None:
-            self._marks = {task: min(mark, first - 1) for task, mark in self._marks.items()}
-            self._due_at = 0.0
 
     def _wait(self) -> float:
         due = self._due_at - monotonic()

@@ -7,7 +7,7 @@ from support.jobs import FIRST, SECOND, new_job
 
 from queuer import Job, JobStatus, Options, Schedule
 from queuer.repositories import jobs
-from queuer.repositories.claims import claim, give_back, take
+from queuer.repositories.claims import claim, give_back, take, take_named
 
 TASKS = ["task", "other"]
 AN_HOUR = timedelta(hours=1)
@@ -106,6 +106,31 @@ def test_queued_jobs_alone_are_taken_for_who_knows_that_no_other_is_due(session:
     assert ([job.rid for job in got.jobs], got.seconds_until_due) == ([first.rid, second.rid], None)
     assert got.marks == {"task": first.id, "other": second.id}
     assert take(session, FIRST, TASKS, 5, queued_only=True) == ([], None, {})
+
+
+def test_named_jobs_are_taken_when_they_are_queued_and_for_ones_own_tasks(session: Session) -> None:
+    now = datetime.now(UTC)
+    first, second, other = (jobs.insert_one(session, new_job(name)) for name in ("task", "task", "other"))
+    foreign, later = jobs.insert_one(session, new_job("foreign")), jobs.insert_one(session, new_job(options=at(now)))
+    got = take_named(session, FIRST, [other.id, second.id, foreign.id], TASKS)
+    assert ([job.rid for job in got.jobs], got.seconds_until_due, got.marks) == ([second.rid, other.rid], None, {})
+    assert take_named(session, SECOND, [second.id, 999], TASKS) == ([], None, {})
+    got = take_named(session, FIRST, [first.id, later.id], TASKS)
+    assert [job.rid for job in got.jobs] == [first.rid]
+    assert got.seconds_until_due == pytest.approx(0, abs=60)
+    assert take_named(session, FIRST, [], TASKS) == ([], None, {})
+
+
+def test_named_jobs_are_looked_up_and_not_waited_for(engine: Engine) -> None:
+    with Session(engine) as setup, setup.begin():
+        jobs.insert_many(setup, [new_job() for _ in range(2000)])
+        setup.execute(text("ANALYZE job"))
+        ids = list(setup.scalars(select(Job.id).order_by(Job.id).limit(3)))
+    with Session(engine) as mine, mine.begin(), Session(engine) as theirs, theirs.begin():
+        theirs.execute(select(Job.id).where(Job.id == ids[0]).with_for_update())
+        before = _rows_read_by_scans(mine)
+        assert [job.id for job in take_named(mine, FIRST, ids, TASKS).jobs] == ids[1:]
+        assert _rows_read_by_scans(mine) == before
 
 
 def test_when_the_next_one_is_due(session: Session) -> None:

@@ -21,15 +21,27 @@ class Table:
         self.asked: SimpleQueue[int] = SimpleQueue()
         self.marks: SimpleQueue[Mapping[str, int]] = SimpleQueue()
         self.queued_only: SimpleQueue[bool] = SimpleQueue()
+        self.named: SimpleQueue[list[int]] = SimpleQueue()
+        self.failures: list[Exception] = []
         self.run: SimpleQueue[Sequence[ClaimedJob]] = SimpleQueue()
 
     def claim(self, limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim:
-        taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
-        self.room -= len(taken)
         self.asked.put(limit)
         self.marks.put(dict(marks))
         self.queued_only.put(queued_only)
+        taken = self._take(self.waiting[:limit])
         return Claim(taken, None if queued_only else self.due, {job.task_name: job.id for job in taken})
+
+    def claim_named(self, ids: Sequence[int]) -> Claim:
+        self.named.put(list(ids))
+        if self.failures:
+            raise self.failures.pop()
+        return Claim(self._take([job for job in self.waiting if job.id in ids]), self.due)
+
+    def _take(self, jobs: Sequence[ClaimedJob]) -> Sequence[ClaimedJob]:
+        self.waiting = [job for job in self.waiting if job not in jobs]
+        self.room -= len(jobs)
+        return jobs
 
 
 @pytest.fixture
@@ -39,7 +51,14 @@ def table() -> Table:
 
 def made(table: Table, claim: Claiming | None = None) -> Claimer:
     room, task_time = (lambda: table.room), (lambda: table.task_time)
-    return Claimer(claim=claim or table.claim, room=room, run=table.run.put, slots=16, task_time=task_time)
+    return Claimer(
+        claim=claim or table.claim,
+        claim_named=table.claim_named,
+        room=room,
+        run=table.run.put,
+        slots=16,
+        task_time=task_time,
+    )
 
 
 @pytest.fixture
@@ -129,9 +148,9 @@ def test_it_goes_on_behind_what_it_took_and_before_what_it_is_told_of(
     table.room = 9
     claimer = start()
     assert table.marks.get(timeout=5) == {}
-    claimer.tell(12)
+    claimer.tell(range(12, 100))
     assert table.marks.get(timeout=5) == {"task": 7}
-    claimer.tell(5)
+    claimer.tell(range(5, 100))
     assert table.marks.get(timeout=5) == {"task": 4}
     claimer.tell()
     assert table.marks.get(timeout=5) == {"task": -1}
@@ -156,7 +175,7 @@ def test_it_asks_for_scheduled_jobs_only_when_one_may_be_due(table: Table, start
     assert table.queued_only.get(timeout=5) is True
     table.due = 0.05
     table.room = 2
-    claimer.tell(12)
+    claimer.tell([12])
     assert table.queued_only.get(timeout=5) is False
     table.room = 9
     claimer.wake()
@@ -194,3 +213,53 @@ def test_what_comes_to_an_idle_worker_is_begun_at_once(table: Table, start: Call
     table.waiting = [claimed(id=n) for n in range(16)]
     claimer.tell()
     assert [table.asked.get(timeout=5), len(table.run.get(timeout=5))] == [16, 16]
+
+
+@pytest.fixture
+def idle(table: Table, start: Callable[[], Claimer]) -> Claimer:
+    """A claimer that has got all that there was: nothing."""
+    claimer = start()
+    assert table.queued_only.get(timeout=5) is False
+    assert table.run.get(timeout=5) == []
+    return claimer
+
+
+def test_once_it_has_all_that_there_was_it_asks_for_those_that_it_is_told_of(table: Table, idle: Claimer) -> None:
+    table.waiting = [claimed(id=n) for n in (7, 8, 9)]
+    idle.tell([8])
+    assert table.named.get(timeout=5) == [8]
+    assert [job.id for job in table.run.get(timeout=5)] == [8]
+    assert not idle.is_draining
+    assert table.queued_only.empty()
+
+
+@pytest.mark.parametrize("told", [[], range(1, 52), [1, 2, 3]], ids=["of nobody knows what", "of many", "of too many"])
+def test_it_asks_for_any_when_it_is_told(table: Table, idle: Claimer, told: Sequence[int]) -> None:
+    """There is room for two."""
+    idle.tell(told)
+    assert table.queued_only.get(timeout=5) is False
+    assert table.named.empty()
+
+
+def test_of_news_that_come_while_there_is_no_room_none_is_forgotten(table: Table, idle: Claimer) -> None:
+    table.room = 0
+    table.waiting = [claimed(id=n) for n in (7, 9)]
+    idle.tell([9])
+    idle.tell([7])
+    table.room = 2
+    idle.wake()
+    assert table.named.get(timeout=5) == [9, 7]
+
+
+def test_when_it_could_not_ask_for_those_it_asks_for_all(table: Table, idle: Claimer) -> None:
+    table.failures = [RuntimeError("once")]
+    idle.tell([7])
+    assert table.named.get(timeout=5) == [7]
+    assert table.queued_only.get(timeout=5) is False
+
+
+def test_it_remembers_when_those_that_it_was_told_of_are_due(table: Table, idle: Claimer) -> None:
+    table.due = 0.05
+    idle.tell([7])
+    assert table.named.get(timeout=5) == [7]
+    assert table.queued_only.get(timeout=2) is False  # long before it would poll
