@@ -17,7 +17,7 @@ from queuer.events import Channel
 from queuer.master.elector import Elector
 from queuer.master.rescuer import Rescuer
 from queuer.operations import presence, upkeep, work
-from queuer.operations.finish import finish
+from queuer.operations.finish import compose, finish
 from queuer.operations.presence import Abilities, Identity
 from queuer.operations.transactions import AsyncJobTransaction, JobTransaction
 from queuer.options import MasterSettings
@@ -120,8 +120,7 @@ class Supervisor:
     def start(self) -> None:
         """Returns when the worker takes jobs. Raises `DatabaseUnavailable`, and then nothing runs."""
         self._held()  # fails at once when the database is away, where listening would keep trying
-        if self._takes_jobs:
-            work.warm_up(self._place.database, self._rid, self._place.abilities)
+        compose(self._place.database)  # now, not when the first job ends
         with ExitStack() as undo:
             for channel, heard in self._channels():
                 self._place.listener.listen(channel, heard)

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def compose(database: Database) -> None:
+    """Gets ready to finish jobs: without the database, but it takes some time."""
+    results.compose(database.config.schema)
+
+
 def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) -> None:
     """Writes outcomes: all of them, or none when it raises. Safe to repeat when nobody knows whether it was done.
 

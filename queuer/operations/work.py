@@ -5,7 +5,7 @@ from uuid import UUID
 
 from queuer.database.database import Database
 from queuer.operations.presence import Abilities
-from queuer.repositories import claims, results, steering
+from queuer.repositories import claims, steering
 from queuer.values import NO_MARKS, Claim
 
 
@@ -33,14 +33,6 @@ def claim_named(database: Database, worker_rid: UUID, can: Abilities, ids: Seque
     """Takes the queued ones among these jobs. Also tells when the first of the scheduled ones among them is due."""
     abilities = (can.tasks, can.next_interval_funcs, can.key_ids)
     return database.run_direct(lambda direct: claims.take_named(direct, worker_rid, ids, *abilities))
-
-
-def warm_up(database: Database, worker_rid: UUID, can: Abilities) -> None:
-    """Has the statements of a worker composed and prepared, which would keep the first jobs waiting else."""
-    for queued_only in (False, True):
-        claim(database, worker_rid, can, 0, queued_only=queued_only)
-    claim_named(database, worker_rid, can, [])
-    database.run_direct(lambda direct: results.archive(direct, worker_rid, []))
 
 
 def missing_key(database: Database, can: Abilities) -> str | None:

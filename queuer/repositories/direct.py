@@ -110,11 +110,12 @@ class Prepared:
         """The first column of the first row."""
         if not isinstance(session, Direct):
             return session.scalar(self._statement, parameters)
-        statement = self._composed.get(session.schema) or self._compose(session.schema)
+        statement = self._composed.get(session.schema) or self.compose(session.schema)
         found = session.execute(statement, parameters)
         return found[0][0] if found else None
 
-    def _compose(self, schema: str | None) -> Numbered:
+    def compose(self, schema: str | None) -> Numbered:
+        """What SQLAlchemy makes of it, which takes it long, once."""
         compiled = self._statement.compile(  # type: ignore[attr-defined]
             dialect=DIALECT, schema_translate_map={None: schema}, render_schema_translate=True
         )

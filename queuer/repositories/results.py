@@ -139,6 +139,11 @@ _ARCHIVE = Prepared(_archive_statement())
 _RESCHEDULE = _reschedule_statement()
 
 
+def compose(schema: str | None) -> None:
+    """Composes the statement of `archive`, for which the first job to end would wait else."""
+    _ARCHIVE.compose(schema)
+
+
 def hold(session: Session, worker_rid: UUID, job: ClaimedJob) -> bool:
     """Locks a job that is still this attempt's, and that nobody wants cancelled, until the transaction ends. Tells
     whether it is.
