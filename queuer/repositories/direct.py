@@ -50,7 +50,8 @@ class Direct:
     def __init__(self, connection: psycopg.Connection[Any], schema: str | None) -> None:
         self.connection = connection
         self.schema = schema
-        self._encoding = connection.info.encoding
+        encoding = connection.info.encoding
+        self._encoding = "utf-8" if encoding == "ascii" else encoding  # as psycopg: the server takes any bytes
         self._reading = Transformer(connection)
         self._prepared: dict[str, bytes] = {}  # names, by statements
 

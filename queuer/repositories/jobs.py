@@ -8,10 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection, Connection, sql
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, DateTime, bindparam, column, func, inspect, literal, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, DateTime, bindparam, column, func, literal, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, class_mapper
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.util import await_only
 
@@ -54,7 +54,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-_MAPPER = inspect(Job)
+_MAPPER = class_mapper(Job)  # configured: instances are made past what would do that
 _MANAGER = _MAPPER.class_manager
 
 

@@ -22,13 +22,11 @@ TICK = 0.02
 SHORTEST_WAIT = 0.005
 LONGEST_WAIT = 0.5
 
-
 #: Claims into which the refilling of all slots is cut where tasks take long, and the part of their time that these
 #: claims may take together. Tasks that begin together end together: then all slots wait for one claim, and the
 #: processor has to end and begin all of them at once. In parts they stay apart.
 MOST_PARTS = 8
 SPREAD_OVER = 0.2
-
 
 #: Jobs that may be claimed by name.
 MOST_NAMED = 50
