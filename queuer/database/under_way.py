@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -35,17 +36,13 @@ class UnderWay:
         Raises:
             DatabaseUnavailable: `end` did not help others before.
         """
-        key = self.begin(None)
-
-        def begun(connection: psycopg.Connection[Any]) -> None:
-            self._connections[key] = connection
-
+        key = self.begin()
         try:
-            yield begun
+            yield partial(self.is_at, key)
         finally:
             self.leave(key)
 
-    def begin(self, connection: psycopg.Connection[Any] | None) -> object:
+    def begin(self) -> object:
         """Enters a unit of work: the same without a context manager, around small statements. Returns what to `leave`.
 
         Raises:
@@ -54,10 +51,15 @@ class UnderWay:
         if self._is_over:
             raise unavailable(self._config, TimeoutError("it took too long, and there is no time left"))
         key = object()
-        self._connections[key] = connection
+        self._connections[key] = None
         return key
 
+    def is_at(self, key: object, connection: psycopg.Connection[Any]) -> None:
+        """Says on which connection a unit of work is done."""
+        self._connections[key] = connection
+
     def leave(self, key: object) -> None:
+        """Ends a unit of work."""
         del self._connections[key]
 
     def end(self, *, breaks: bool) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func
 
 #: Seconds. Ours take milliseconds, unless the process is paused in the midst of one: then it must not hold on to jobs
-#: that are to be rescued, or to the master's office.
-LONGEST_IDLE = 10.0
+#: that are to be rescued, or to the master's office. Less than the ten that who begins to listen waits for them.
+LONGEST_IDLE = 5.0
 
 
 def limited() -> ColumnElement[Any]:
