@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -218,22 +219,19 @@ class Supervisor:
         self._runner.run(jobs)
 
     def _claim(self, limit: int, marks: Mapping[str, int], *, queued_only: bool) -> Claim:
-        place = self._place
-        claim = self._claimed(
-            lambda: work.claim(place.database, self._rid, place.abilities, limit, marks, queued_only=queued_only)
-        )
+        claim = self._claimed(partial(work.claim, limit=limit, marks=marks, queued_only=queued_only))
         if len(claim.jobs) < limit:
             self._missing_keys.look()  # now that the worker has got all that it could
         return claim
 
     def _claim_named(self, ids: Sequence[int]) -> Claim:
-        return self._claimed(lambda: work.claim_named(self._place.database, self._rid, self._place.abilities, ids))
+        return self._claimed(partial(work.claim_named, ids=ids))
 
-    def _claimed(self, claim: Callable[[], Claim]) -> Claim:
+    def _claimed(self, claim: Callable[[Database, UUID, Abilities], Claim]) -> Claim:
         if self._is_claim_lost:
             self._heartbeat.return_unknown()
         self._is_claim_lost = True  # should it fail, for whatever reason
-        claimed = claim()
+        claimed = claim(self._place.database, self._rid, self._place.abilities)
         self._is_claim_lost = False
         return claimed
 

@@ -38,6 +38,9 @@ WORKER_SETTINGS = {
 #: Seconds after which a worker has its statements planned anew.
 PLANS_LAST = 1.0
 
+#: What SQLAlchemy and the driver raise.
+DRIVERS_ERRORS = (DBAPIError, PoolTimeout, psycopg.Error)
+
 # SQLSTATE classes and codes of a server that can't be used now, while the same may work later: connection exceptions,
 # read-only after a failover, invalid authorization, unknown database, rollback by deadlock or serialization,
 # insufficient resources (a full disk, too many connections), a lock that was not to be had, operator intervention
@@ -164,10 +167,6 @@ def translated(config: DatabaseConfiguration) -> Iterator[None]:
         if (said := translation(config, error)) is None:
             raise
         raise said from error
-
-
-#: What SQLAlchemy and the driver raise.
-DRIVERS_ERRORS = (DBAPIError, PoolTimeout, psycopg.Error)
 
 
 def translation(config: DatabaseConfiguration, error: Exception) -> QueuerError | None:

@@ -242,7 +242,8 @@ class _Ear:
             return
         connection.pgconn.consume_input()  # psycopg takes longer to read a notification than the server to send it
         while (notified := connection.pgconn.notifies()) is not None:
-            self._tell(notified.relname.decode(), notified.extra.decode())
+            # Anybody can notify, in whatever encoding the connection has; what is ours is ASCII.
+            self._tell(notified.relname.decode(errors="replace"), notified.extra.decode(errors="replace"))
 
     def _poll(self, connection: psycopg.Connection) -> None:
         """Tells everybody to look, now and then, as long as the server answers."""

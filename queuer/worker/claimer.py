@@ -6,6 +6,7 @@ from math import ceil, inf
 from time import monotonic
 from typing import Protocol
 
+from queuer.events import NAMED_AT_MOST
 from queuer.values import Claim, ClaimedJob
 from queuer.worker.loop import Loop
 
@@ -27,9 +28,6 @@ LONGEST_WAIT = 0.5
 #: processor has to end and begin all of them at once. In parts they stay apart.
 MOST_PARTS = 8
 SPREAD_OVER = 0.2
-
-#: Jobs that may be claimed by name.
-MOST_NAMED = 50
 
 
 class Claiming(Protocol):
@@ -97,7 +95,7 @@ class Claimer:
                 self._named = []
             first = min(ids, default=0)
             self._told = first if self._told is None else min(first, self._told)
-            if self._named is not None and 0 < len(ids) <= MOST_NAMED - len(self._named):
+            if self._named is not None and 0 < len(ids) <= NAMED_AT_MOST - len(self._named):
                 self._named += ids
             else:
                 self._named = None

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -127,6 +128,7 @@ def test_nobody_is_told_of_added_jobs_when_nobody_listens(engine: Engine, q: Que
         for _ in range(3):  # the last of them are prepared
             q.add_job("task")
         q.add_jobs([BatchJob("task")])
+        asyncio.run(q.add_job_async("task"))
         ear.execute("SELECT pg_advisory_lock_shared(%s)", [ADDED.key])
         job = q.add_job("task")
         assert [notified.payload for notified in ear.notifies(timeout=5, stop_after=1)] == [str(job.id)]
@@ -193,6 +195,16 @@ def test_what_comes_while_the_listener_is_busy_is_heard_at_once(
         holder.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ENDED.key})
         listening.result(timeout=5)
     assert added.get(timeout=2) == str(job.id)
+
+
+def test_what_somebody_notifies_in_another_encoding_ends_nothing(config: DatabaseConfiguration, engine: Engine) -> None:
+    listener = Listener(Source(replace(config, parameters={"client_encoding": "latin1"})))
+    heard = listen(listener, ADDED)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_notify(:channel, 'é')"), {"channel": ADDED.name})
+    assert read_ids(heard.get(timeout=5) or "") == []
+    assert nothing_more(heard, engine, ADDED)
+    listener.close()
 
 
 def test_what_is_no_longer_listened_to_is_not_heard(engine: Engine, listener: Listener, added: Heard) -> None:

@@ -229,7 +229,7 @@ def test_once_it_has_all_that_there_was_it_asks_for_those_that_it_is_told_of(tab
     idle.tell([8])
     assert table.named.get(timeout=5) == [8]
     assert [job.id for job in table.run.get(timeout=5)] == [8]
-    assert not idle.is_draining
+    eventually(lambda: not idle.is_draining)
     assert table.queued_only.empty()
 
 
