@@ -23,11 +23,10 @@ MOST_KEPT = 2
 
 @dataclass(slots=True)
 class Loan:
-    """A connection that is kept, and when it was planned anew and came back last, by the monotonic clock."""
+    """A connection that is kept, and when it came back last, by the monotonic clock."""
 
     proxy: PoolProxiedConnection
     direct: Direct
-    planned_at: float
     #: How often the hand had been closed when it was lent.
     closed_before: int
     kept_since: float = 0.0
@@ -55,8 +54,12 @@ class Hand:
         It has to be given back by `take_back`.
         """
         loan = self._kept_one() or self._new_one()
+        direct = loan.direct
         try:
-            self._renew_plans(loan)
+            if not direct.connection.autocommit:  # it may stay so: whoever wants a transaction says so
+                direct.connection.autocommit = True
+            if monotonic() - direct.planned_at > self._plans_last:
+                direct.plan_anew()
         except BaseException:
             loan.proxy.invalidate()
             raise
@@ -97,18 +100,5 @@ class Hand:
         closed_before = self._closed
         proxy = self._engine.raw_connection()
         connection = cast("psycopg.Connection[Any]", proxy.driver_connection)
-        try:
-            if not connection.autocommit:  # it may stay so: whoever wants a transaction says so
-                connection.autocommit = True
-        except BaseException:
-            proxy.invalidate()
-            raise
-        direct = proxy.info.setdefault("direct", Direct(connection, self._schema))
-        return Loan(proxy, direct, proxy.info.setdefault("planned_at", monotonic()), closed_before)
-
-    def _renew_plans(self, loan: Loan) -> None:
-        now = monotonic()
-        if now - loan.planned_at > self._plans_last:
-            loan.planned_at = loan.proxy.info["planned_at"] = now
-            if loan.direct.connection.prepare_threshold is not None:  # else there are none; see pooling
-                loan.direct.connection.execute("DISCARD PLANS", prepare=False)
+        direct = proxy.info.get("direct") or proxy.info.setdefault("direct", Direct(connection, self._schema))
+        return Loan(proxy, direct, closed_before)
