@@ -166,7 +166,7 @@ def test_only_others_may_let_their_transactions_rest(config: DatabaseConfigurati
     setting = text("SELECT setting::int FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'")
     source = Source(config)
     for database in (source.for_worker("worker"), source.heart("heart")):
-        assert database.run(lambda session: session.scalar(setting)) == 10_000
+        assert database.run(lambda session: session.scalar(setting)) == 5_000
         database.close()
     tasks = source.for_tasks("tasks", most=1)
     assert tasks.run(lambda session: session.scalar(setting)) == 0
