@@ -1,4 +1,7 @@
-"""The rids of new jobs: UUIDs of version 7, which grow with time, so an index of them grows at its end.
+"""The rids of new jobs: UUIDs of version 7, each greater than the one before, so an index of them grows at its end.
+
+After the 48 bits of milliseconds come 12 of their fraction (method 3 of RFC 9562, section 6.2), 8 that count the rids
+of one look at the clock (method 1), and 54 at random.
 
 The clock is this machine's and serves that alone: nobody reads an instant from a rid.
 """
@@ -12,8 +15,10 @@ from uuid import UUID, SafeUUID
 _AT_ONCE = 256
 
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
-_RANDOM_BITS = 0xFFF << 64 | (1 << 62) - 1
-_RANDOM_BYTES = 10
+_MILLISECOND = 1_000_000
+_FRACTIONS = 1 << 12
+_COUNTED = 54
+_RANDOM_BITS = (1 << _COUNTED) - 1
 
 _UNKNOWN = SafeUUID.unknown
 
@@ -35,10 +40,10 @@ def new_rids() -> Iterator[UUID]:
 
 
 def _rids(count: int) -> Iterator[UUID]:
-    start = time_ns() // 1_000_000 << 80 | _VERSION_AND_VARIANT
-    random = os.urandom(_RANDOM_BYTES * count)
-    for at in range(0, len(random), _RANDOM_BYTES):
+    milliseconds, rest = divmod(time_ns(), _MILLISECOND)
+    start = milliseconds << 80 | rest * _FRACTIONS // _MILLISECOND << 64 | _VERSION_AND_VARIANT
+    for number, random in enumerate(memoryview(os.urandom(8 * count)).cast("Q")):
         rid = _new(UUID)
-        _set_number(rid, start | int.from_bytes(random[at : at + _RANDOM_BYTES]) & _RANDOM_BITS)
+        _set_number(rid, start | number << _COUNTED | random & _RANDOM_BITS)
         _set_safety(rid, _UNKNOWN)
         yield rid
