@@ -72,9 +72,10 @@ def opened_claim(cipher: Cipher, job: ClaimedJob) -> ClaimedJob:
     Raises:
         DecryptionError: A value can't be opened, or is clear in a row that says that it is sealed.
     """
-    if job.key_id is None and not (job.parameters.startswith(_SEALED) or job.parameters_keyed.startswith(_SEALED)):
+    keyed = job.parameters_keyed or "{}"
+    if job.key_id is None and not (job.parameters.startswith(_SEALED) or keyed.startswith(_SEALED)):
         return job
-    texts = {"parameters": job.parameters, "parameters_keyed": job.parameters_keyed}
+    texts = {"parameters": job.parameters, "parameters_keyed": keyed}
 
     def open_text(value: Any, column: str) -> str:
         place = Place(job.rid, column, job.series_rid)
@@ -83,7 +84,7 @@ def opened_claim(cipher: Cipher, job: ClaimedJob) -> ClaimedJob:
         raise _replaced(place, job.key_id)
 
     opened: dict[str, Any] = {column: open_text(decode(text), column) for column, text in texts.items()}
-    options = decode(job.options)
+    options = decode(job.options or "{}")
     if isinstance(options, dict) and options.get("metadata") is not None:
         options["metadata"] = json.loads(open_text(options["metadata"], "metadata"))
         opened["options"] = _json(options)

@@ -58,7 +58,7 @@ AttemptKey = tuple[UUID, int]
 
 
 class ClaimedJob(NamedTuple):
-    """A job as the worker gets it: JSON texts, as whoever wrote the row wrote them, to be read job by job.
+    """A job as the worker gets it: JSON texts, as whoever wrote the row wrote them, read job by job; None = empty.
 
     (rid, attempt) fences: what the worker says of the job counts only while that attempt is still its own.
     """
@@ -67,8 +67,8 @@ class ClaimedJob(NamedTuple):
     rid: UUID
     task_name: str
     parameters: str
-    parameters_keyed: str
-    options: str
+    parameters_keyed: str | None
+    options: str | None
     attempt: int
     failures: int
     is_cancelled: bool = False

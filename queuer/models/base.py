@@ -33,10 +33,18 @@ from queuer.payload import decode
 
 
 class Json(TypeDecorator[Any]):
-    """jsonb, written and read by us whatever JSON functions the engine was made with: it may be an application's."""
+    """jsonb, written and read by us whatever JSON functions the engine was made with: it may be an application's.
+
+    Args:
+        empty: Makes what NULL reads as; None = None.
+    """
 
     impl = JSONB(none_as_null=True)
     cache_ok = True
+
+    def __init__(self, empty: Callable[[], Any] | None = None) -> None:
+        super().__init__()
+        self.empty = empty
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         return type_coerce(cast(column, Text), self)  # as jsonb the driver would have read it already
@@ -45,10 +53,15 @@ class Json(TypeDecorator[Any]):
         return lambda value: None if value is None else json.dumps(value, separators=(",", ":"))
 
     def result_processor(self, _dialect: Dialect, _coltype: object) -> Callable[[Any], Any]:
-        return lambda text: None if text is None else decode(text)
+        empty = self.empty or _none
+        return lambda text: empty() if text is None else decode(text)
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         return self.impl_instance.coerce_compared_value(op, value)
+
+
+def _none() -> None:
+    return None
 
 
 #: In `Table.info`, which also goes into copies made by `Table.to_metadata`: a table of the queue's.

@@ -29,7 +29,10 @@ _IDS = ARRAY(BigInteger)
 # version of a row needs no new entries in any of them.
 #
 # Ids are handed over as an array, because the planner can't know how many there are, and would scan the table to join.
-_MINE = "WITH mine AS (SELECT name, after FROM unnest(%(tasks)s::text[], %(after)s::bigint[]) AS mine (name, after))"
+_MINE = """
+WITH mine AS (
+    SELECT name, hashtext(name) AS hash, after
+    FROM unnest(%(tasks)s::text[], %(after)s::bigint[]) AS mine (name, after))""".lstrip()
 _TAKE_DUE = """
 due_share AS (
     SELECT name, count(*) AS share
@@ -44,16 +47,18 @@ due AS (
         SELECT id FROM {job} WHERE {due} ORDER BY scheduled_at LIMIT share FOR UPDATE SKIP LOCKED) AS head)"""
 _TAKE_QUEUED = """
 queued_share AS (
-    SELECT name, after, count(*) AS share
-    FROM (SELECT name, after
-          FROM mine, LATERAL (SELECT id FROM {job} WHERE {queued} ORDER BY task_name, id LIMIT %(limit)s) AS head
+    SELECT name, hash, after, count(*) AS share
+    FROM (SELECT name, hash, after
+          FROM mine, LATERAL (
+              SELECT id FROM {job} WHERE {queued} ORDER BY hashtext(task_name), id LIMIT %(limit)s) AS head
           ORDER BY id
           LIMIT {left}) AS first
-    GROUP BY name, after),
+    GROUP BY name, hash, after),
 queued AS (
     SELECT id
     FROM queued_share, LATERAL (
-        SELECT id FROM {job} WHERE {queued} ORDER BY task_name, id LIMIT share FOR UPDATE SKIP LOCKED) AS head)"""
+        SELECT id FROM {job} WHERE {queued} ORDER BY hashtext(task_name), id LIMIT share
+        FOR UPDATE SKIP LOCKED) AS head)"""
 _TAKE = """
 taken AS ({taken}),
 told AS (
@@ -61,6 +66,13 @@ told AS (
     FROM (SELECT string_agg(id::text, ',') AS names
           FROM (SELECT id, (row_number() OVER () - 1) / {named_at_most} AS chunk FROM taken) AS numbered
           GROUP BY chunk) AS chunks
+    WHERE NOT (SELECT pg_try_advisory_xact_lock(%(updated_key)s)))"""
+# The same for as many jobs as one notification names.
+_TAKE_FEW = """
+taken AS ({taken}),
+told AS (
+    SELECT count(pg_catalog.pg_notify(%(updated)s, names))
+    FROM (SELECT string_agg(id::text, ',') AS names FROM taken HAVING count(*) > 0) AS named
     WHERE NOT (SELECT pg_try_advisory_xact_lock(%(updated_key)s)))"""
 _LOOK_AHEAD = """
 next AS (
@@ -71,10 +83,6 @@ next AS (
 _TAKE_NAMED = """
 queued AS (
     SELECT id FROM {job} WHERE {named} AND scheduled_at IS NULL FOR UPDATE SKIP LOCKED)"""
-_LOOK_AT_NAMED = """
-next AS (
-    SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8 AS seconds, (SELECT count FROM told)
-    FROM {job} WHERE {named} AND scheduled_at IS NOT NULL)"""
 _LOOK_NOT = "next AS (SELECT NULL::float8 AS seconds, (SELECT count FROM told))"
 _RESULT = "\nSELECT next.*, taken.* FROM next LEFT JOIN taken ON true"
 
@@ -96,12 +104,14 @@ _DUE = f"{_SCHEDULED} AND scheduled_at <= statement_timestamp()"
 # `after` is the id up to which the queued jobs of a task are taken. Before it lie the dead entries of those that ended:
 # as long as anybody holds an old snapshot PostgreSQL can't remove them, and would read them again with each claim.
 #
-# (task_name, id) > (name, after) AND task_name <= name says that task_name = name AND id > after, in a way that only
-# this index is in order for. With the other, the planner might walk over the jobs of all tasks by the primary key.
+# (hashtext(task_name), id) > (hash, after) AND hashtext(task_name) <= hash says that the hashes are the same and
+# id > after, in a way that only this index is in order for. With the other, the planner might walk over the jobs of all
+# tasks by the primary key. That the names are the same, too, stands in coalesce(), as in _FITS: else the planner would
+# expect few, and sort them all.
 #
 # A scheduled job without an instant, which only another program can have added, is due at once.
 _QUEUED = f"""
-(task_name, id) > (name, after) AND task_name <= name
+(hashtext(task_name), id) > (hash, after) AND hashtext(task_name) <= hash AND coalesce(task_name = name, false)
 AND scheduled_at IS NULL AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"""
 
 # For who has taken all that there was, and is told of these: they can be looked up.
@@ -118,7 +128,8 @@ WHERE {which}
 RETURNING scheduled_at IS NULL AS was_queued, id, rid, task_name,
     -- as text: what one row holds may be more than Python reads, and must not lose the others' answer
     parameters::text AS parameters, parameters_keyed::text AS parameters_keyed, options::text AS options,
-    attempts, jsonb_array_length(failures) AS failures, cancel_requested_at IS NOT NULL AS is_cancelled,
+    attempts, CASE WHEN jsonb_typeof(failures) = 'array' THEN jsonb_array_length(failures) ELSE 0 END AS failures,
+    cancel_requested_at IS NOT NULL AS is_cancelled,
     schedule_count,
     -- what the next run of a series is reckoned from
     CASE WHEN options ? 'schedule' THEN ARRAY[{planned_at}, clock_timestamp()] END AS instants,
@@ -160,8 +171,17 @@ _CLAIM = _claiming(
 )
 # For a worker that drains a backlog, and knows when the next scheduled job is due: a fifth less work for few jobs.
 _CLAIM_QUEUED = _claiming(_MINE, _TAKE_QUEUED, _TAKE, _LOOK_NOT, left="%(limit)s", chosen="SELECT id FROM queued")
-# For an idle worker: two thirds of the work for one job.
-_CLAIM_NAMED = _claiming(f"WITH {_TAKE_NAMED.lstrip()}", _TAKE, _LOOK_AT_NAMED, chosen="SELECT id FROM queued")
+_CLAIM_FEW_QUEUED = _claiming(
+    _MINE, _TAKE_QUEUED, _TAKE_FEW, _LOOK_NOT, left="%(limit)s", chosen="SELECT id FROM queued"
+)
+# For an idle worker: half of the work for one job.
+_CLAIM_NAMED = _claiming(f"WITH {_TAKE_NAMED.lstrip()}", _TAKE_FEW, _LOOK_NOT, chosen="SELECT id FROM queued")
+_DUE_OF_NAMED = _with_parts(
+    """
+SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8
+FROM {job} WHERE {named} AND scheduled_at IS NOT NULL""",
+    named=_NAMED,
+)
 
 
 def claim(
@@ -201,7 +221,8 @@ def take(
     """
     parameters = _parameters(session, worker_rid, tasks, functions, keys)
     parameters |= {"limit": limit, "after": [marks.get(task, 0) for task in tasks]}
-    found = rows(session, _CLAIM_QUEUED if queued_only else _CLAIM, parameters)
+    claiming = _CLAIM if not queued_only else _CLAIM_FEW_QUEUED if limit <= NAMED_AT_MOST else _CLAIM_QUEUED
+    found = rows(session, claiming, parameters)
     claim, taken = _read(found)
     queued = {job.task_name: job.id for job, row in zip(claim.jobs, taken, strict=True) if row[2]}  # the last of each
     return claim._replace(marks=queued)
@@ -216,9 +237,16 @@ def take_named(
     keys: Sequence[str] = (),
 ) -> Claim:
     """`take`, of those jobs alone that have these ids and are queued. Tells when the first of the scheduled ones among
-    them is due. For a worker that has taken all others."""
-    parameters = _parameters(session, worker_rid, tasks, functions, keys)
-    return _read(rows(session, _CLAIM_NAMED, parameters | {"ids": list(ids)}))[0]
+    them is due. For a worker that has taken all others.
+
+    Args:
+        ids: `NAMED_AT_MOST` of them at most.
+    """
+    parameters = _parameters(session, worker_rid, tasks, functions, keys) | {"ids": list(ids)}
+    claim, _ = _read(rows(session, _CLAIM_NAMED, parameters))
+    if len(claim.jobs) == len(ids):
+        return claim
+    return claim._replace(seconds_until_due=rows(session, _DUE_OF_NAMED, parameters)[0][0])
 
 
 def _parameters(
@@ -239,7 +267,9 @@ def _read(found: list[tuple[Any, ...]]) -> tuple[Claim, Sequence[tuple[Any, ...]
 
 _MISSING_KEY = """
 SELECT key_id FROM {job}
-WHERE task_name = ANY (%(tasks)s::text[]) AND status <> 'RUNNING' AND (scheduled_at IS NULL OR scheduled_at <= now())
+WHERE task_name = ANY (%(tasks)s::text[]) AND status <> 'RUNNING'
+    AND (scheduled_at <= now() OR scheduled_at IS NULL
+         AND hashtext(task_name) = ANY (array(SELECT hashtext(name) FROM unnest(%(tasks)s::text[]) AS name)))
     AND {fits} AND NOT {readable}
 LIMIT 1"""
 _MISSING_KEY = _with_parts(_MISSING_KEY, fits=_FITS, readable=_READABLE)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -157,7 +158,7 @@ def insert_next_runs(session: Session, next_runs: Mapping[int, datetime]) -> Non
 
 def insert_many(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
     """Inserts jobs in the order given, by COPY when the session is on psycopg. Takes a generator without keeping its
-    jobs. Returns their rids. What is inserted when `jobs` raises is for the caller to undo, unless it was COPY.
+    jobs. Returns their rids. What is inserted when `jobs` raises is for the caller to undo: it ends the transaction.
     """
     driver = session.connection().connection.driver_connection
     if isinstance(driver, (Connection, AsyncConnection)):
@@ -172,26 +173,40 @@ def insert_many(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
 
 def _copy_in(session: Session, driver: Connection | AsyncConnection, jobs: Iterable[NewJob]) -> list[UUID]:
     """Inserts jobs by COPY on the session's own psycopg connection: all of them or, on any error, none."""
-    schema = schema_of(session)
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        sql.Identifier(schema, Job.__tablename__) if schema else sql.Identifier(Job.__tablename__),
-        sql.SQL(", ").join(map(sql.Identifier, copying.COLUMNS)),
-    )
     rids: list[UUID] = []
+    is_one, parts = copying.parts(jobs, rids)
+    # A transaction where there is none yet, and one statement does not suffice.
+    together: Any = nullcontext() if is_one or not driver.autocommit else driver.transaction()
+    copies = ((_copy_statement(schema_of(session), part.columns), part.chunks) for part in parts)
     if isinstance(driver, AsyncConnection):
-        await_only(_send(driver, statement, copying.chunks(jobs, rids)))
+        await_only(_send(driver, together, copies))
         return rids
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        for chunk in copying.chunks(jobs, rids):
-            copy.write(chunk)
+    with together, driver.cursor() as cursor:
+        for statement, chunks in copies:
+            with cursor.copy(statement) as copy:
+                for chunk in chunks:
+                    copy.write(chunk)
     return rids
 
 
-async def _send(driver: AsyncConnection[Any], statement: sql.Composed, chunks: Iterable[bytes]) -> None:
-    async with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        for chunk in chunks:
-            await copy.write(chunk)
-            await asyncio.sleep(0)  # others in the event loop want to go on, too
+def _copy_statement(schema: str | None, columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        sql.Identifier(schema, Job.__tablename__) if schema else sql.Identifier(Job.__tablename__),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+    )
+
+
+async def _send(
+    driver: AsyncConnection[Any],
+    together: AbstractAsyncContextManager[Any],
+    copies: Iterable[tuple[sql.Composed, Iterable[bytes]]],
+) -> None:
+    async with together, driver.cursor() as cursor:
+        for statement, chunks in copies:
+            async with cursor.copy(statement) as copy:
+                for chunk in chunks:
+                    await copy.write(chunk)
+                    await asyncio.sleep(0)  # others in the event loop want to go on, too
 
 
 def get(session: Session, rid: UUID) -> Job:

@@ -38,6 +38,7 @@ TABLES: Sequence[Table] = (Job, JobArchive)
 _JSON = ("parameters", "parameters_keyed", "results")
 _TEXTS = ("error", "series_error")
 _HOLDERS = ("options", "failures")
+_NONE = literal_column("'{}'", JSONB)
 _WRITTEN = (*_JSON, *_TEXTS, *_HOLDERS, "key_id")
 
 
@@ -53,7 +54,7 @@ def lock_batch(session: Session, table: Table, key_id: str, *, after: int, limit
     Parameters and results come as texts.
     """
     columns = table.__table__.c
-    texts = [_text(columns[name]).label(name) for name in _JSON if name in columns]
+    texts = [_text(_json(columns, name)).label(name) for name in _JSON if name in columns]
     names = ("id", "rid", "series_rid", "key_id", *_HOLDERS, *_TEXTS)
     query = select(*texts, *(columns[name] for name in names if name in columns))
     batch = query.where(columns.id > after, _is_otherwise(table, key_id)).order_by(columns.id).limit(limit)
@@ -90,7 +91,7 @@ def wake(session: Session) -> None:
 def _is_otherwise(table: Table, key_id: str) -> ColumnElement[bool]:
     columns = table.__table__.c
     start = literal(beginning(key_id))
-    texts = [_text(columns[name]) for name in _JSON if name in columns]
+    texts = [_text(_json(columns, name)) for name in _JSON if name in columns]
     texts += [columns[name] for name in _TEXTS if name in columns]
     texts.append(columns.options["metadata"].astext)
     entries = case((func.jsonb_typeof(columns.failures) == "array", columns.failures))
@@ -105,6 +106,11 @@ def _is_otherwise(table: Table, key_id: str) -> ColumnElement[bool]:
     return or_(
         columns.key_id.is_distinct_from(key_id), clear_entry, *(~func.starts_with(each, start) for each in texts)
     )
+
+
+def _json(columns: Any, name: str) -> ColumnElement[Any]:
+    """A column. Keyed parameters that there are none of are sealed, too, as in a new job."""
+    return func.coalesce(columns[name], _NONE) if name == "parameters_keyed" else columns[name]
 
 
 def _text(value: ColumnElement[Any]) -> ColumnElement[str]:

@@ -38,7 +38,7 @@ class Planner:
         if job.instants is None or outcome.verdict in (Verdict.RETRY, Verdict.CANCELLED):
             return outcome
         try:
-            schedule = Options.from_json(json.loads(job.options)).schedule
+            schedule = Options.from_json(json.loads(job.options or "{}")).schedule
         except (ValueError, TypeError, OverflowError, RecursionError):  # then the job has failed for that
             return outcome
         if schedule is None or (schedule.max_count and job.schedule_count >= schedule.max_count):

@@ -98,9 +98,9 @@ class Facts:
     trouble: list[str] = field(default_factory=list)
 
 
-_COMMON = """SELECT id, rid::text, status, parameters->>0 AS token, attempts, losses, failures, worker_rid::text,
-    series_rid::text, schedule_count, extract(epoch FROM occurrence_at)::float8 AS occurrence_at,
-    extract(epoch FROM started_at)::float8 AS started_at"""
+_COMMON = """SELECT id, rid::text, status, parameters->>0 AS token, attempts, losses,
+    coalesce(failures, '[]') AS failures, worker_rid::text, series_rid::text, schedule_count,
+    extract(epoch FROM occurrence_at)::float8 AS occurrence_at, extract(epoch FROM started_at)::float8 AS started_at"""
 LIVE = f"{_COMMON} FROM job ORDER BY id"
 ARCHIVE = f"""{_COMMON}, extract(epoch FROM ended_at)::float8 AS ended_at, results, error, series_error
     FROM job_archive ORDER BY id, ended_at"""

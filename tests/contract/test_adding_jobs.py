@@ -135,6 +135,40 @@ def test_a_batch_may_be_a_generator(q: Queuer) -> None:
     assert q.add_jobs([]) == []
 
 
+def _mixed(plain: int, others: int) -> Iterator[BatchJob]:
+    """Jobs of which the first are all alike, and the last are not."""
+    yield from (BatchJob("task", [n]) for n in range(plain))
+    for n in range(plain, plain + others):
+        yield BatchJob("task", [n], options=Options(metadata={"n": n})) if n % 2 else BatchJob("task", [n])
+
+
+@pytest.mark.parametrize(("plain", "others"), [(0, 1), (1, 3), (499, 1), (500, 0), (500, 2), (1200, 700), (0, 700)])
+def test_a_large_batch_may_be_of_all_kinds(q: Queuer, plain: int, others: int) -> None:
+    rids = q.add_jobs(_mixed(plain, others))
+    jobs = [*q.get_jobs(entries=1000)]
+    while len(jobs) < len(rids):
+        jobs += q.get_jobs(last_id=jobs[-1].id, entries=1000)
+    assert [job.rid for job in jobs[::-1]] == rids
+    assert [job.parameters for job in jobs[::-1]] == [[n] for n in range(plain + others)]
+    assert [job.options.metadata for job in jobs[::-1]] == [
+        {"n": n} if n >= plain and n % 2 else None for n in range(plain + others)
+    ]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("others", [0, 1, 600])
+def test_a_large_batch_is_added_whole_or_not_at_all(q: Queuer, others: int, *, is_async: bool) -> None:
+    def broken() -> Iterator[BatchJob]:
+        yield from _mixed(600, others)
+        raise KeyError("no more")
+
+    add = (lambda batch: asyncio.run(q.add_jobs_async(batch))) if is_async else q.add_jobs
+    with pytest.raises(KeyError, match="no more"):
+        add(broken())
+    assert q.get_jobs() == []
+    assert len(q.add_jobs(_mixed(600, others))) == 600 + others  # on the same connection
+
+
 def test_any_language_adds_a_job_with_a_plain_insert_and_workers_wake(q: Queuer, engine: Engine) -> None:
     q.add_task(greet)
     with q:

@@ -33,20 +33,21 @@ _options = _object(
     other=_json,
 )
 _instants = st.sampled_from(["4713-01-02 BC", "0001-01-01", "2026-01-01", "9999-12-31 23:59:59.999999", "294276-12-31"])
+_infinite = st.sampled_from(["infinity", "-infinity"])
 _rows = st.fixed_dictionaries(
     {"options": _options.map(json.dumps)},
     optional={
         "parameters": _json.map(json.dumps),
-        "parameters_keyed": _json.map(json.dumps),
-        "failures": st.lists(_json, max_size=2).map(json.dumps),
-        "attempts": st.sampled_from([0, 1, 999_999_999, 1_000_000_000]),
-        "losses": st.sampled_from([0, 3, 32_767]),
-        "schedule_count": st.sampled_from([1, 1_000_000_000]),
+        "parameters_keyed": st.none() | _json.map(json.dumps),
+        "failures": st.none() | (_json | st.lists(_json, max_size=2)).map(json.dumps),
+        "attempts": st.sampled_from([-(2**31), -1, 0, 1, 999_999_999, 1_000_000_000, 2**31 - 1]),
+        "losses": st.sampled_from([-32_768, 0, 3, 32_767]),
+        "schedule_count": st.sampled_from([-(2**31), 0, 1, 1_000_000_000, 2**31 - 1]),
         "status": st.sampled_from(["QUEUED", "SCHEDULED", "RUNNING"]),
         "scheduled_at": _instants.filter(lambda at: at < "2027" or "BC" in at),
-        "created_at": _instants,
-        "occurrence_at": _instants,
-        "started_at": _instants,
+        "created_at": _instants | _infinite,
+        "occurrence_at": _instants | _infinite,
+        "started_at": _instants | _infinite,
         "cancel_requested_at": _instants,
         "worker_rid": st.sampled_from(["00000000-0000-0000-0000-000000000001"]),
         "series_rid": st.sampled_from(["00000000-0000-0000-0000-000000000001"]),

@@ -45,13 +45,13 @@ SHIFT = [
     ),
 ]
 ROWS = text("""
-    SELECT rid, id, status, task_name, attempts, jsonb_array_length(failures), losses, worker_rid,
+    SELECT rid, id, status, task_name, attempts, coalesce(jsonb_array_length(failures), 0), losses, worker_rid,
         cancel_requested_at IS NOT NULL, schedule_count, series_rid,
         CASE status WHEN 'SCHEDULED' THEN ceil(extract(epoch FROM scheduled_at - clock_timestamp()) / 3600)::int END
     FROM job
     UNION ALL
-    SELECT rid, id, status, task_name, attempts, jsonb_array_length(failures), losses, NULL, NULL, schedule_count,
-        series_rid, NULL
+    SELECT rid, id, status, task_name, attempts, coalesce(jsonb_array_length(failures), 0), losses, NULL, NULL,
+        schedule_count, series_rid, NULL
     FROM job_archive""")
 _KEPT = ", ".join(column.name for column in JobArchive.__table__.columns if column.name != "ended_at")
 AGE = text(f"""

@@ -1,4 +1,4 @@
-"""The queue's revision 0004: domains."""
+"""The queue's revision 0004: leaner rows."""
 
 from alembic import op
 
