@@ -2,7 +2,6 @@
 
 import asyncio
 import atexit
-import gc
 import logging
 import signal
 import threading
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid4
 
+from queuer import collector
 from queuer.additions import Origin, origins
 from queuer.arguments import timeout_of
 from queuer.client import StaticQueuer
@@ -218,11 +218,11 @@ class Queuer(StaticQueuer):
         try:
             if self._supervisor is None:
                 self.start(master_settings)
-            gc.freeze()  # the process is the worker's: what was loaded stays, and need not be looked through for ever
-            if _next(happened) == "signal":
-                threading.Thread(target=self.stop, name="queuer stop").start()
-                while _next(happened) == "signal":
-                    self._hurry()
+            with collector.tuned(self._place.identity.max_concurrency):  # the process is the worker's
+                if _next(happened) == "signal":
+                    threading.Thread(target=self.stop, name="queuer stop").start()
+                    while _next(happened) == "signal":
+                        self._hurry()
         finally:
             self._tell_stopped = _tell_nobody
             for number, handler in handlers.items():

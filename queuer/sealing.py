@@ -72,10 +72,14 @@ def opened_claim(cipher: Cipher, job: ClaimedJob) -> ClaimedJob:
     Raises:
         DecryptionError: A value can't be opened, or is clear in a row that says that it is sealed.
     """
-    keyed = job.parameters_keyed or "{}"
-    if job.key_id is None and not (job.parameters.startswith(_SEALED) or keyed.startswith(_SEALED)):
+    keyed = job.parameters_keyed
+    if job.key_id is None and not (job.parameters.startswith(_SEALED) or (keyed and keyed.startswith(_SEALED))):
         return job
-    texts = {"parameters": job.parameters, "parameters_keyed": keyed}
+    return _opened(cipher, job)
+
+
+def _opened(cipher: Cipher, job: ClaimedJob) -> ClaimedJob:
+    texts = {"parameters": job.parameters, "parameters_keyed": job.parameters_keyed or "{}"}
 
     def open_text(value: Any, column: str) -> str:
         place = Place(job.rid, column, job.series_rid)
