@@ -7,8 +7,8 @@ from contextlib import contextmanager
 # The collector looks at those objects alone that hold others. A job has about ten while it runs.
 _OBJECTS_OF_A_JOB = 10
 
-# Garbage is left for longer then. It may be large.
-_MOST_OBJECTS = 20_000
+# Garbage is left for longer then, and may be large: with more, a worker takes more than 90 MB.
+_MOST_OBJECTS = 5_000
 
 
 @contextmanager
