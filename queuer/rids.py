@@ -1,4 +1,4 @@
-"""The rids of new jobs: UUIDs of version 7, each greater than the one before, so an index of them grows at its end.
+"""The rids of new jobs: UUIDs of version 7, which grow with time, so an index of them grows at its end.
 
 After the 48 bits of milliseconds come 12 of their fraction (method 3 of RFC 9562, section 6.2), 8 that count the rids
 of one look at the clock (method 1), and 54 at random.

@@ -1,4 +1,4 @@
-"""Let a row of `job` cost less to write: two domains for all CHECKs, NULL for what is empty, a smaller index."""
+"""Let a row of `job` cost less to write: three domains for all CHECKs, NULL for what is empty, a smaller index."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,14 +16,17 @@ oldest_compatible = "0004"
 
 # PostgreSQL reads and compiles each CHECK of a table anew for every statement that writes to it, which took a third
 # of the server's time for an INSERT. What a domain allows it keeps compiled; still each costs a hundredth of that time.
-# So there are two, for what would harm others than the row itself: a status that can't be read would hide a whole page
-# of jobs, and no interval leads to infinity. Other values of any kind are borne where they are read.
+# So there are three, for what would harm others than the row itself: a status that can't be read would hide a whole
+# page of jobs, a long name does not fit into an index, and no interval leads to infinity. Other values of any kind are
+# borne where they are read.
 DOMAINS = {
     "queuer_job_status": ("varchar(16)", "VALUE IN ('QUEUED', 'SCHEDULED', 'RUNNING')"),
+    "queuer_task_name": ("text", "char_length(VALUE) BETWEEN 1 AND 100"),
     "queuer_due_at": ("timestamptz", "isfinite(VALUE)"),
 }
-TYPES = {"status": "{schema}.queuer_job_status", "scheduled_at": "{schema}.queuer_due_at"}
-TYPES_BEFORE = {"status": "varchar(16)", "scheduled_at": "timestamptz"}
+COLUMNS = {"status": "queuer_job_status", "task_name": "queuer_task_name", "scheduled_at": "queuer_due_at"}
+TYPES = {column: f"{{schema}}.{domain}" for column, domain in COLUMNS.items()}
+TYPES_BEFORE = {column: DOMAINS[domain][0] for column, domain in COLUMNS.items()}
 
 # Most jobs have none of these, and NULL takes no room: neither here nor in the archive nor on the way to the worker.
 EMPTY = {"parameters_keyed": "{}", "options": "{}", "failures": "[]"}
@@ -106,15 +109,10 @@ def upgrade() -> None:
         for name in checks:
             op.drop_constraint(op.f(f"ck_{table}_{name}"), table, schema=schema)
         alter(schema, table, *(f"ALTER {name} DROP NOT NULL, ALTER {name} DROP DEFAULT" for name in EMPTY))
-    op.drop_index("ix_job_running", "job", schema=schema)
+    op.drop_index("ix_job_queued", "job", schema=schema)
     change_types(schema, TYPES)
-    # Only what runs: other rows need not be entered. A predicate of a BRIN index does not keep updates from being HOT.
-    running = {"postgresql_using": "brin", "postgresql_with": {"pages_per_range": 32, "autosummarize": "on"}}
-    where = sa.text("status = 'RUNNING'")
-    op.create_index("ix_job_running", "job", ["status"], schema=schema, postgresql_where=where, **running)
     # Of a fixed size, a key is read and compared faster. No two entries are the same, and PostgreSQL would look for
     # such in each page before it splits. As to hashtext: hash indexes of texts rely on it, too.
-    op.drop_index("ix_job_queued", "job", schema=schema)
     queued = {"postgresql_where": sa.text("scheduled_at IS NULL"), "postgresql_with": {"deduplicate_items": "off"}}
     op.create_index("ix_job_queued", "job", [sa.text("hashtext(task_name)"), "id"], schema=schema, **queued)
     replace_trigger(schema, NOTIFY_ADDED)
@@ -122,7 +120,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     schema = op.get_context().opts["queuer_schema"]
-    op.drop_index("ix_job_running", "job", schema=schema)
+    op.drop_index("ix_job_queued", "job", schema=schema)
     change_types(schema, TYPES_BEFORE)
     for domain in DOMAINS:
         op.execute(f"DROP DOMAIN {quoted(schema)}.{domain}")
@@ -135,16 +133,6 @@ def downgrade() -> None:
         )
         for name, check in checks.items():
             op.create_check_constraint(op.f(f"ck_{table}_{name}"), table, sa.text(check), schema=schema)
-    op.create_index(
-        "ix_job_running",
-        "job",
-        ["status"],
-        schema=schema,
-        postgresql_using="brin",
-        postgresql_ops={"status": "text_bloom_ops"},
-        postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
-    )
-    op.drop_index("ix_job_queued", "job", schema=schema)
     queued = {"postgresql_where": sa.text("scheduled_at IS NULL")}
     op.create_index("ix_job_queued", "job", ["task_name", "id"], schema=schema, **queued)
     replace_trigger(schema, NOTIFY_ADDED_BEFORE)

@@ -126,8 +126,8 @@ class Job(JobRecord):
         Index(
             "ix_job_running",
             "status",
-            postgresql_where=IS_RUNNING,
             postgresql_using="brin",
+            postgresql_ops={"status": "text_bloom_ops"},
             postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
         ),
     )

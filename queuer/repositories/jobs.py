@@ -26,6 +26,10 @@ from queuer.values import MOST_RUNS, NewJob, Page
 
 _INHERITED = ("task_name", "parameters", "parameters_keyed", "options", "queue", "priority", "parent_rid", "key_id")
 
+# The transaction goes on while the caller's generator is asked for more: the trigger must take no lock; see
+# `engines.COMMITS_SOON`.
+_TAKES_ITS_TIME = "SET LOCAL queuer.commits_soon = off"
+
 #: Rows of one INSERT, for drivers without COPY.
 _INSERTED_AT_ONCE = 1000
 
@@ -158,7 +162,8 @@ def insert_next_runs(session: Session, next_runs: Mapping[int, datetime]) -> Non
 
 def insert_many(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
     """Inserts jobs in the order given, by COPY when the session is on psycopg. Takes a generator without keeping its
-    jobs. Returns their rids. What is inserted when `jobs` raises is for the caller to undo: it ends the transaction.
+    jobs. Returns their rids. What is inserted when `jobs` raises is for the caller to undo, unless the connection is
+    in autocommit.
     """
     driver = session.connection().connection.driver_connection
     if isinstance(driver, (Connection, AsyncConnection)):
@@ -176,12 +181,15 @@ def _copy_in(session: Session, driver: Connection | AsyncConnection, jobs: Itera
     rids: list[UUID] = []
     is_one, parts = copying.parts(jobs, rids)
     # A transaction where there is none yet, and one statement does not suffice.
-    together: Any = nullcontext() if is_one or not driver.autocommit else driver.transaction()
+    is_ours = driver.autocommit and not is_one
+    together: Any = driver.transaction() if is_ours else nullcontext()
     copies = ((_copy_statement(schema_of(session), part.columns), part.chunks) for part in parts)
     if isinstance(driver, AsyncConnection):
-        await_only(_send(driver, together, copies))
+        await_only(_send(driver, together, copies, is_ours=is_ours))
         return rids
     with together, driver.cursor() as cursor:
+        if is_ours:
+            cursor.execute(_TAKES_ITS_TIME)
         for statement, chunks in copies:
             with cursor.copy(statement) as copy:
                 for chunk in chunks:
@@ -200,8 +208,12 @@ async def _send(
     driver: AsyncConnection[Any],
     together: AbstractAsyncContextManager[Any],
     copies: Iterable[tuple[sql.Composed, Iterable[bytes]]],
+    *,
+    is_ours: bool,
 ) -> None:
     async with together, driver.cursor() as cursor:
+        if is_ours:
+            await cursor.execute(_TAKES_ITS_TIME)
         for statement, chunks in copies:
             async with cursor.copy(statement) as copy:
                 for chunk in chunks:

@@ -68,8 +68,9 @@ _ORPHANS = (
     select(Job.id).where(IS_RUNNING, ~_OWNER_LIVES).order_by(Job.id).limit(BATCH).with_for_update(skip_locked=True)
 )
 # One that was cancelled is queued, and ends as cancelled.
-# Not above it: a count near the end of its type that another program wrote must not fail the rescue of all the others.
-_ONE_MORE = func.least(Job.losses, MOST_LOSSES) + 1
+# Not above it: a count near the end of its type that another program wrote must not fail the rescue of all the others;
+# nor one below zero let a job kill more workers.
+_ONE_MORE = func.least(func.greatest(Job.losses, 0), MOST_LOSSES) + 1
 _IS_HOPELESS = and_(Job.losses >= MOST_LOSSES, Job.cancel_requested_at.is_(None))
 
 _NEXT_INTERVAL = ("schedule", "next_interval")

@@ -64,8 +64,11 @@ class Attempt:
     def __init__(self, job: ClaimedJob, task: Task, on_error: OnError | None) -> None:
         if job.attempt >= MOST_ATTEMPTS:
             raise ValueError(f"there were {MOST_ATTEMPTS} attempts at the job, and more can't be counted")
-        options = NO_OPTIONS if job.options is None else Options.from_json(json.loads(job.options))
-        keyed = {} if job.parameters_keyed is None else json.loads(job.parameters_keyed)
+        options, keyed = NO_OPTIONS, {}
+        if job.options is not None and job.options != "{}":
+            options = Options.from_json(json.loads(job.options))
+        if job.parameters_keyed is not None and job.parameters_keyed != "{}":
+            keyed = json.loads(job.parameters_keyed)
         self.parameters, self.parameters_keyed = call_arguments(_read(job.parameters)[0], keyed)
         self.job = job
         self.task = task

@@ -169,6 +169,20 @@ def test_a_large_batch_is_added_whole_or_not_at_all(q: Queuer, others: int, *, i
     assert len(q.add_jobs(_mixed(600, others))) == 600 + others  # on the same connection
 
 
+def test_while_a_large_batch_is_asked_for_more_others_can_begin_to_listen(q: Queuer, engine: Engine) -> None:
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'"
+    in_here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    found: list[Any] = []
+
+    def slow() -> Iterator[BatchJob]:
+        yield from _mixed(600, 600)
+        with engine.connect() as connection:
+            found.append(connection.scalar(text(f"{held} AND {in_here}")))
+
+    assert len(q.add_jobs(slow())) == 1200
+    assert found == [0]
+
+
 def test_any_language_adds_a_job_with_a_plain_insert_and_workers_wake(q: Queuer, engine: Engine) -> None:
     q.add_task(greet)
     with q:

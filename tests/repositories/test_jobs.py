@@ -87,7 +87,7 @@ def test_options_that_make_no_sense_do_not_keep_a_job_from_being_read(session: S
 
 @pytest.mark.parametrize(
     "columns",
-    ["status = 'DONE'", "scheduled_at = 'infinity'"],
+    ["task_name = ''", "task_name = repeat('x', 101)", "status = 'DONE'", "scheduled_at = 'infinity'"],
 )
 def test_the_table_refuses_rows_that_no_worker_could_handle(session: Session, columns: str) -> None:
     jobs.insert_one(session, new_job())
