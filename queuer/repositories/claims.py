@@ -63,17 +63,10 @@ _TAKE = """
 taken AS ({taken}),
 told AS (
     SELECT count(pg_catalog.pg_notify(%(updated)s, names))
-    FROM (SELECT string_agg(id::text, ',') AS names
-          FROM (SELECT id, (row_number() OVER () - 1) / {named_at_most} AS chunk FROM taken) AS numbered
-          GROUP BY chunk) AS chunks
+    FROM (SELECT string_agg(id::text, ',') AS names FROM {chunks}) AS named
     WHERE NOT (SELECT pg_try_advisory_xact_lock(%(updated_key)s)))"""
-# The same for as many jobs as one notification names.
-_TAKE_FEW = """
-taken AS ({taken}),
-told AS (
-    SELECT count(pg_catalog.pg_notify(%(updated)s, names))
-    FROM (SELECT string_agg(id::text, ',') AS names FROM taken HAVING count(*) > 0) AS named
-    WHERE NOT (SELECT pg_try_advisory_xact_lock(%(updated_key)s)))"""
+_CHUNKS = "(SELECT id, (row_number() OVER () - 1) / {named_at_most} AS chunk FROM taken) AS numbered GROUP BY chunk"
+_ONE_CHUNK = "taken HAVING count(*) > 0"  # of as many jobs as one notification names: less work
 _LOOK_AHEAD = """
 next AS (
     SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8 AS seconds, (SELECT count FROM told)
@@ -147,7 +140,7 @@ def _with_parts(template: str, **parts: str) -> str:
     return reduce(lambda text, part: text.replace(f"{{{part[0]}}}", part[1]), parts.items(), template)
 
 
-def _claiming(*parts: str, chosen: str, left: str = "") -> str:
+def _claiming(*parts: str, chosen: str, left: str = "%(limit)s", chunks: str = _CHUNKS) -> str:
     return _with_parts(
         ",\n".join(parts) + _RESULT,
         due=_DUE,
@@ -156,6 +149,7 @@ def _claiming(*parts: str, chosen: str, left: str = "") -> str:
         named=_NAMED,
         left=left,
         taken=taking(f"id = ANY (array({chosen}))"),
+        chunks=chunks,
         named_at_most=str(NAMED_AT_MOST),
     )
 
@@ -170,12 +164,12 @@ _CLAIM = _claiming(
     chosen="SELECT id FROM due UNION ALL SELECT id FROM queued",
 )
 # For a worker that drains a backlog, and knows when the next scheduled job is due: a fifth less work for few jobs.
-_CLAIM_QUEUED = _claiming(_MINE, _TAKE_QUEUED, _TAKE, _LOOK_NOT, left="%(limit)s", chosen="SELECT id FROM queued")
-_CLAIM_FEW_QUEUED = _claiming(
-    _MINE, _TAKE_QUEUED, _TAKE_FEW, _LOOK_NOT, left="%(limit)s", chosen="SELECT id FROM queued"
-)
+_BACKLOG = (_MINE, _TAKE_QUEUED, _TAKE, _LOOK_NOT)
+_CLAIM_QUEUED = _claiming(*_BACKLOG, chosen="SELECT id FROM queued")
+_CLAIM_FEW_QUEUED = _claiming(*_BACKLOG, chosen="SELECT id FROM queued", chunks=_ONE_CHUNK)
 # For an idle worker: half of the work for one job.
-_CLAIM_NAMED = _claiming(f"WITH {_TAKE_NAMED.lstrip()}", _TAKE_FEW, _LOOK_NOT, chosen="SELECT id FROM queued")
+_NEWS = (f"WITH {_TAKE_NAMED.lstrip()}", _TAKE, _LOOK_NOT)
+_CLAIM_NAMED = _claiming(*_NEWS, chosen="SELECT id FROM queued", chunks=_ONE_CHUNK)
 _DUE_OF_NAMED = _with_parts(
     """
 SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8

@@ -49,9 +49,8 @@ def parts(jobs: Iterable[NewJob], rids: list[UUID]) -> tuple[bool, Iterator[Part
     """
     rest = iter(jobs)
     first = list(islice(rest, AT_ONCE))
-    is_one, are_plain = len(first) < AT_ONCE, True
-    if is_one:
-        are_plain = all(job.is_plain for job in first)
+    is_one = len(first) < AT_ONCE
+    are_plain = not is_one or all(job.is_plain for job in first)
 
     def plain_so_far(job: NewJob) -> bool:
         nonlocal are_plain

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 from support.jobs import FIRST, SECOND, new_job
 
 from queuer import Job, JobStatus, Options, Schedule
+from queuer.models import IS_RUNNING
 from queuer.repositories import jobs
 from queuer.repositories.claims import claim, give_back, take, take_named
 
@@ -206,3 +207,13 @@ def test_a_claim_writes_to_no_index(engine: Engine) -> None:
         updated, in_place = session.execute(text(query)).one()
         if int(session.scalar(text("SHOW server_version_num")) or 0) >= 160_000:
             assert updated == in_place == 1000
+
+
+def test_what_a_worker_runs_is_found_by_its_status(session: Session) -> None:
+    """Not by reading all jobs that wait: each heartbeat and each round of the master look."""
+    session.execute(text("SET LOCAL enable_seqscan = off"))
+    query = select(Job.id).where(IS_RUNNING, Job.worker_rid == FIRST)
+    compiled = query.compile(dialect=session.connection().dialect, compile_kwargs={"literal_binds": True})
+    plan = "\n".join(session.scalars(text(f"EXPLAIN {compiled}")))
+    assert "Bitmap Index Scan on ix_job_running" in plan
+    assert "Index Cond: ((status)::text = 'RUNNING'::text)" in plan
