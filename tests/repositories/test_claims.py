@@ -212,8 +212,17 @@ def test_a_claim_writes_to_no_index(engine: Engine) -> None:
 def test_what_a_worker_runs_is_found_by_its_status(session: Session) -> None:
     """Not by reading all jobs that wait: each heartbeat and each round of the master look."""
     session.execute(text("SET LOCAL enable_seqscan = off"))
-    query = select(Job.id).where(IS_RUNNING, Job.worker_rid == FIRST)
-    compiled = query.compile(dialect=session.connection().dialect, compile_kwargs={"literal_binds": True})
+    connection = session.connection()
+    compiled = (
+        select(Job.id)
+        .where(IS_RUNNING, Job.worker_rid == FIRST)
+        .compile(
+            connection,
+            schema_translate_map=connection.get_execution_options().get("schema_translate_map"),
+            render_schema_translate=True,
+            compile_kwargs={"literal_binds": True},
+        )
+    )
     plan = "\n".join(session.scalars(text(f"EXPLAIN {compiled}")))
     assert "Bitmap Index Scan on ix_job_running" in plan
     assert "Index Cond: ((status)::text = 'RUNNING'::text)" in plan
