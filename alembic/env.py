@@ -16,6 +16,7 @@ from sqlalchemy.types import TypeEngine
 
 from queuer.config import DatabaseConfiguration
 from queuer.database import embedded, engines, migrate, revisions
+from queuer.migrations import history
 from queuer.models import Base
 from queuer.repositories.timescale import resolved
 
@@ -75,7 +76,7 @@ def configure(
         compare_server_default=True,
         version_table=revisions.VERSION_TABLE,
         version_table_schema=schema,
-        on_version_apply=revisions.record,
+        on_version_apply=history.record,
         # read by the revisions
         queuer_schema=schema,
         queuer_with_timescale=with_timescale,

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
 from psycopg import sql
 from sqlalchemy import BigInteger, Connection, Engine, func, inspect, literal, select, text
 from sqlalchemy.exc import ProgrammingError
@@ -27,11 +25,14 @@ from queuer.database.engines import (
     was_locked_out,
     was_rolled_back,
 )
-from queuer.database.revisions import is_current, scripts_in
+from queuer.database.revisions import is_current, known_in
 from queuer.errors import ConfigurationError, DatabaseUnavailable
 from queuer.models import Base
 from queuer.repositories.timescale import functions_of
 from queuer.retry import reconnect_delay
+
+if TYPE_CHECKING:
+    from alembic.migration import MigrationContext
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def upgrade(engine: Engine, config: DatabaseConfiguration) -> None:
 def _upgrade(engine: Engine, config: DatabaseConfiguration) -> None:
     with translated(config), engine.begin() as connection:
         check_server(connection)
-        if not is_current(connection, config.schema, scripts_in(folder())):
+        if not is_current(connection, config.schema, known_in(folder())):
             with explained(config.schema, config.username, "QUEUER_DB_SCHEMA or DatabaseConfiguration(schema=…)"):
                 _run_alembic(Target(connection, config.schema, config.with_timescale))
         if config.with_timescale:
@@ -134,11 +135,14 @@ def folder() -> Path:
 
 def check(database: Database) -> None:
     """Raises `SchemaTooNew` when a newer queuer has migrated the schema to what this one can't work with."""
-    scripts = scripts_in(folder())
-    database.run_single(lambda session: is_current(session.connection(), database.config.schema, scripts))
+    known = known_in(folder())
+    database.run_single(lambda session: is_current(session.connection(), database.config.schema, known))
 
 
 def _run_alembic(target: Target) -> None:
+    from alembic import command  # noqa: PLC0415 - 9 MB that only those need whose schema is behind
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config(attributes={"target": target})
     config.set_main_option("script_location", str(folder()).replace("%", "%%"))
     with _one_at_a_time:
@@ -171,7 +175,7 @@ def create_schema(connection: Connection, schema: str) -> None:
         connection.execute(CreateSchema(schema))
 
 
-def write_schema(context: MigrationContext, schema: str) -> None:
+def write_schema(context: "MigrationContext", schema: str) -> None:
     """`create_schema` as SQL, which can't ask the database."""
     if schema != "public":  # every database has that one
         context.impl.static_output(f"CREATE SCHEMA IF NOT EXISTS {sql.Identifier(schema).as_string()};")

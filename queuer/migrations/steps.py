@@ -10,6 +10,7 @@ from alembic.runtime.migration import MigrationContext, MigrationStep
 from queuer.database import migrate, revisions
 from queuer.database.engines import check_server
 from queuer.errors import ConfigurationError
+from queuer.migrations import history
 from queuer.migrations.settings import schema_of, with_timescale_of
 from queuer.repositories.timescale import resolved
 
@@ -81,7 +82,7 @@ class _Queue:
     def __init__(self, theirs: MigrationContext, schema: str | None) -> None:
         self.theirs = theirs
         self.schema = schema or schema_of(theirs)
-        self.scripts = revisions.scripts_in(migrate.folder())
+        self.scripts = history.scripts_in(migrate.folder())
         #: The revisions, oldest first: they are one line.
         self.history = list(self.scripts.walk_revisions())[::-1]
 
@@ -105,7 +106,7 @@ class _Queue:
         assert self.theirs.connection is not None  # noqa: S101 - for the type checker: only --sql has none
         check_server(self.theirs.connection)
         migrate.lock(self.theirs.connection, self.schema)
-        return revisions.current(self.theirs.connection, self.schema, self.scripts)
+        return revisions.current(self.theirs.connection, self.schema, [script.revision for script in self.history])
 
     def create_schema(self) -> None:
         if self.theirs.as_sql:
@@ -138,7 +139,7 @@ class _Queue:
             "version_table": revisions.VERSION_TABLE,
             "version_table_schema": self.schema,
             "script": self.scripts,
-            "on_version_apply": (revisions.record,),
+            "on_version_apply": (history.record,),
             "queuer_schema": self.schema,
             "queuer_with_timescale": with_timescale,
         }

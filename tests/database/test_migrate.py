@@ -42,6 +42,19 @@ def test_an_empty_database_gets_the_tables(empty_engine: Engine, empty_config: D
     migrate.upgrade(empty_engine, empty_config)  # and a second time does nothing
 
 
+def test_who_finds_the_tables_ready_loads_nothing_that_migrates(config: DatabaseConfiguration) -> None:
+    program = f"""
+import sys
+from queuer import DatabaseConfiguration, new_queuer_with_db
+q = new_queuer_with_db("worker", 1, "", DatabaseConfiguration.from_url({url_of(config)!r}, schema={config.schema!r}))
+q.start()
+q.stop()
+sys.exit(" ".join({{"alembic", "mako"}} & set(sys.modules)) or None)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_command_line_migrates_checks_and_goes_down_again(root: Path, empty_config: DatabaseConfiguration) -> None:
     for arguments in (["upgrade", "head"], ["check"], ["downgrade", "base"], ["upgrade", "head"]):
         done = alembic(root, empty_config, *arguments)

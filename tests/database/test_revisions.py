@@ -9,7 +9,8 @@ from alembic.script import Script
 from support.revisions import what_breaks_older_versions
 
 from queuer.database import migrate
-from queuer.database.revisions import OLDEST_COMPATIBLE, scripts_in, works_with
+from queuer.database.revisions import known_in
+from queuer.migrations.history import OLDEST_COMPATIBLE, scripts_in, works_with
 
 SCRIPTS = scripts_in(migrate.folder())
 LATER = [script for script in SCRIPTS.walk_revisions() if script.down_revision is not None]
@@ -27,6 +28,11 @@ def sql_of(root: Path, script: Script) -> str:
     span = f"{script.down_revision}:{script.revision}"
     command = [sys.executable, "-m", "alembic", "-x", "url=postgresql://u@h/d", "upgrade", span, "--sql"]
     return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_files_are_named_by_the_revisions() -> None:
+    """So that nobody needs Alembic to know them."""
+    assert list(known_in(migrate.folder()))[::-1] == [script.revision for script in SCRIPTS.walk_revisions()]
 
 
 @pytest.mark.parametrize("script", LATER, ids=lambda script: script.revision)
