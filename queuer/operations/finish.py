@@ -26,14 +26,15 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
 
     An outcome of a job that is no longer this worker's is dropped and logged.
     """
-    outcomes = [sealed_outcome(database.cipher, outcome) for outcome in outcomes]
+    if database.cipher.has_keys:
+        outcomes = [sealed_outcome(database.cipher, outcome) for outcome in outcomes]
     if all(outcome.verdict is not Verdict.RETRY and outcome.next_run_at is None for outcome in outcomes):
         written = database.run_direct(lambda direct: results.archive(direct, worker_rid, outcomes))
     else:
         work, is_single = _writing(worker_rid, outcomes)
         written = database.run_single(work) if is_single else database.run(work)
-    if missing := [outcome for outcome in outcomes if outcome.job.id not in written]:
-        _explain(database, worker_rid, missing)
+    if len(written) < len(outcomes):
+        _explain(database, worker_rid, [outcome for outcome in outcomes if outcome.job.id not in written])
 
 
 def finish_within(session: "Session", worker_rid: UUID, outcome: Outcome) -> bool:

@@ -18,17 +18,20 @@ from psycopg.adapt import Transformer
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
-from sqlalchemy import Executable
+from sqlalchemy import ARRAY, Executable
 from sqlalchemy import text as sql_text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.orm import Session
 
+from queuer.repositories.binary import PACKS, Pack
 from queuer.repositories.literals import literal
 
 DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 _numbers = count()  # of prepared statements: no connection has a name twice
 _DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+
+NO_PACKS: Mapping[str, Pack] = {}
 
 _PARAMETER = re.compile(r"%%|%\((\w+)\)s")
 
@@ -40,6 +43,13 @@ class Numbered:
     text: str
     names: Sequence[str]
     constants: Mapping[str, Any] = field(default_factory=dict)
+    #: Of those that are arrays and go in binary. The others go as texts.
+    packs: Mapping[str, Pack] = field(default_factory=dict)
+    formats: Sequence[Format] = field(init=False)
+
+    def __post_init__(self) -> None:
+        formats = [Format.BINARY if name in self.packs else Format.TEXT for name in self.names]
+        object.__setattr__(self, "formats", formats)
 
 
 class Direct:
@@ -71,13 +81,14 @@ class Direct:
             psycopg.Error: As of a cursor.
         """
         given = {**statement.constants, **parameters}
-        values = [self._encoded(literal(given[name])) for name in statement.names]
+        values = [self._written(given[name], statement.packs.get(name)) for name in statement.names]
         pgconn = self.connection.pgconn
         if self.connection.prepare_threshold is None:
-            pgconn.send_query_params(statement.text.encode(self._encoding), values, result_format=Format.BINARY)
+            text = statement.text.encode(self._encoding)
+            pgconn.send_query_params(text, values, param_formats=statement.formats, result_format=Format.BINARY)
         else:
             name = self._prepared.get(statement.text) or self._prepare(statement.text)
-            pgconn.send_query_prepared(name, values, result_format=Format.BINARY)
+            pgconn.send_query_prepared(name, values, statement.formats, result_format=Format.BINARY)
         return self._rows(self._result())
 
     def _prepare(self, text: str) -> bytes:
@@ -87,7 +98,10 @@ class Direct:
         self._prepared[text] = name
         return name
 
-    def _encoded(self, text: str | None) -> bytes | None:
+    def _written(self, value: Any, pack: Pack | None) -> bytes | None:
+        if pack is not None and value is not None:
+            return pack(value, self._encoding)
+        text = literal(value)
         if text is None:
             return None
         encoded = text.encode(self._encoding)
@@ -130,7 +144,9 @@ class Prepared:
             dialect=DIALECT, schema_translate_map={None: schema}, render_schema_translate=True
         )
         constants = {name: value for name, value in compiled.params.items() if value is not None}
-        self._composed[schema] = composed = _numbered(str(compiled), constants)
+        arrays = {name: bind.type.item_type for name, bind in compiled.binds.items() if isinstance(bind.type, ARRAY)}
+        packs = {name: PACKS[type(elements)] for name, elements in arrays.items()}
+        self._composed[schema] = composed = _numbered(str(compiled), constants, packs)
         return composed
 
 
@@ -165,7 +181,7 @@ def _filled_in(template: str, schema: str | None) -> str:
     return template.replace("{job}", job.replace("%", "%%"))
 
 
-def _numbered(statement: str, constants: Mapping[str, Any]) -> Numbered:
+def _numbered(statement: str, constants: Mapping[str, Any], packs: Mapping[str, Pack] = NO_PACKS) -> Numbered:
     names: dict[str, int] = {}
 
     def number(match: re.Match[str]) -> str:
@@ -173,4 +189,4 @@ def _numbered(statement: str, constants: Mapping[str, Any]) -> Numbered:
         return f"${names.setdefault(name, len(names) + 1)}" if name else "%"
 
     text = _PARAMETER.sub(number, statement)
-    return Numbered(text, list(names), constants)
+    return Numbered(text, list(names), constants, packs)

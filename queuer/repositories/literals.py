@@ -1,17 +1,7 @@
-"""Values as PostgreSQL reads them from text: to write them so takes the driver longer than all the rest."""
+"""Values as PostgreSQL reads them from text: the driver takes longer to write them than for all the rest."""
 
-from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
-
-
-def array(elements: Iterable[str]) -> str:
-    """An array whose elements need no quotes."""
-    return f"{{{','.join(elements)}}}"
-
-
-def array_of_texts(texts: Iterable[str | None]) -> str:
-    return array(["NULL" if text is None else _quoted(text) for text in texts])
 
 
 def literal(value: Any) -> str | None:
@@ -22,10 +12,13 @@ def literal(value: Any) -> str | None:
     if kind is UUID:
         return value.hex  # type: ignore[no-any-return]
     if kind is list:
-        return array_of_texts([literal(element) for element in value])
+        elements = [_element(literal(element)) for element in value]
+        return f"{{{','.join(elements)}}}"
     return str(value)
 
 
-def _quoted(text: str) -> str:
+def _element(text: str | None) -> str:
+    if text is None:
+        return "NULL"
     escaped = text.replace("\\", r"\\").replace('"', r"\"")
     return f'"{escaped}"'

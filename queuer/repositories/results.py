@@ -37,7 +37,6 @@ from sqlalchemy.orm import Session
 
 from queuer import events
 from queuer.models import Job, JobArchive
-from queuer.repositories import literals
 from queuer.repositories.direct import Direct, Prepared
 from queuer.repositories.idleness import limited
 from queuer.repositories.moving import moved_to_archive
@@ -66,13 +65,11 @@ KEPT_WHOLE = 100
 _PARAMETER = "outcome_"
 
 
-# Outcomes travel as one array for each field, so the statement is the same for one and for a thousand. They travel as
-# text: to write arrays takes the driver longer than all the rest. Of a field that no outcome has there is no array.
+# Outcomes travel as one array for each field, so the statement is the same for one and for a thousand. Of a field that
+# no outcome has there is no array.
 def _outcomes(*names: str) -> TableValuedAlias:
     fields = {name: _FIELDS[name] for name in names}
-    arrays: Iterable[Any] = (
-        cast(bindparam(_PARAMETER + name, type_=Text), ARRAY(kind)) for name, kind in fields.items()
-    )
+    arrays: Iterable[Any] = (bindparam(_PARAMETER + name, type_=ARRAY(kind)) for name, kind in fields.items())
     table = func.unnest(*arrays).table_valued(*(column(name, kind) for name, kind in fields.items()))
     return table.render_derived(name="outcome")
 
@@ -226,23 +223,21 @@ def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcom
 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     jobs = [outcome.job for outcome in outcomes]
-    fields: dict[str, str | None] = {
+    fields: dict[str, list[Any] | None] = {
         **dict.fromkeys(_FIELDS),
-        "id": literals.array([str(job.id) for job in jobs]),
-        "rid": literals.array([job.rid.hex for job in jobs]),
-        "attempt": literals.array([str(job.attempt) for job in jobs]),
-        "elapsed": literals.array([str(outcome.elapsed) for outcome in outcomes]),
-        "results": literals.array_of_texts([outcome.results for outcome in outcomes]),
+        "id": [job.id for job in jobs],
+        "rid": [job.rid for job in jobs],
+        "attempt": [job.attempt for job in jobs],
+        "elapsed": [outcome.elapsed for outcome in outcomes],
+        "results": [outcome.results for outcome in outcomes],
     }
     if not _are_successes(outcomes):
         fields |= {
-            "verdict": literals.array([outcome.verdict.name for outcome in outcomes]),
-            "error": literals.array_of_texts(
-                [outcome.failure.error if outcome.failure else None for outcome in outcomes]
-            ),
-            "failure": literals.array_of_texts([_failure_json(outcome) for outcome in outcomes]),
-            "delay": literals.array([str(outcome.delay) for outcome in outcomes]),
-            "series_error": literals.array_of_texts([outcome.series_error for outcome in outcomes]),
+            "verdict": [outcome.verdict.name for outcome in outcomes],
+            "error": [outcome.failure.error if outcome.failure else None for outcome in outcomes],
+            "failure": [_failure_json(outcome) for outcome in outcomes],
+            "delay": [outcome.delay for outcome in outcomes],
+            "series_error": [outcome.series_error for outcome in outcomes],
         }
     return {"worker": worker_rid, **{_PARAMETER + name: values for name, values in fields.items()}}
 

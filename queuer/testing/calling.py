@@ -34,7 +34,7 @@ def call(attempt: Attempt) -> tuple[Any, Exception | None]:
 
 
 def _begin(attempt: Attempt) -> Any:
-    enter_job(attempt.context)
+    enter_job(attempt)
     parameters, parameters_keyed = attempt.arguments()
     return attempt.task.fn(*parameters, **parameters_keyed)
 

@@ -91,7 +91,7 @@ async def call_async(attempt: Attempt) -> Outcome | None:
     value, error = None, None
     try:
         attempt.enter(_canceller())
-        enter_job(attempt.context, attempt.interrupt_reason)
+        enter_job(attempt)
         parameters, parameters_keyed = attempt.arguments()
         value = await attempt.task.fn(*parameters, **parameters_keyed)
     except BaseException as raised:  # noqa: BLE001 - also what would end the loop, and our own cancelling

@@ -174,7 +174,7 @@ def _call(attempt: Attempt) -> Call:
             " what a module has at its top level under its own name: move it there. Lambdas, nested functions, partials"
             " and bound methods can't be; of several decorators, that of the task must be the outermost"
         )
-    return Call(module, qualname, attempt.parameters, dict(attempt.parameters_keyed), attempt.context)
+    return Call(module, qualname, attempt.parameters, dict(attempt.parameters_keyed), attempt.current_job)
 
 
 def _leads_to(module: str, qualname: str, fn: object) -> bool:

@@ -108,7 +108,8 @@ class Runner:
         return self._room()
 
     def _room(self) -> int:
-        return self.free if self.waiting <= self._few else 0
+        waiting = self._threads.waiting + self._event_loop.waiting
+        return self._max_concurrency - len(self._running) if waiting <= self._few else 0
 
     @property
     def waiting(self) -> int:

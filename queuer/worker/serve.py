@@ -17,7 +17,7 @@ from operator import attrgetter
 from queue import SimpleQueue
 from typing import Any, NoReturn
 
-from queuer.context import CurrentJob, enter_job
+from queuer.context import Alone, CurrentJob, enter_job
 from queuer.errors import TaskNotImportable
 from queuer.tasks import Task
 from queuer.values import Ending
@@ -99,7 +99,7 @@ def _answer(call: Call, tasks: dict[tuple[str, str], Task], connection: Connecti
         if call.target not in tasks:
             tasks[call.target] = _import(call)
             _send(connection, None)
-        enter_job(call.job)
+        enter_job(Alone(call.job))
         value = _call(tasks[call.target], call)
     except BaseException as raised:  # noqa: BLE001 - SystemExit and KeyboardInterrupt fail the job alone, too
         error = raised

@@ -185,7 +185,7 @@ def call(attempt: Attempt) -> Outcome | None:
 def _run_task(attempt: Attempt) -> Any:
     this_thread = threading.get_ident()
     attempt.enter(lambda reason: _raise_in(this_thread, type(reason)))
-    enter_job(attempt.context, attempt.interrupt_reason)
+    enter_job(attempt)
     parameters, parameters_keyed = attempt.arguments()
     return attempt.task.fn(*parameters, **parameters_keyed)
 

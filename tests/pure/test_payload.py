@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from queuer import InvalidParameters
-from queuer.payload import call_arguments, checked, encode, json_value, readable
+from queuer.payload import call_arguments, checked, encode, json_value, read, readable
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
@@ -24,6 +24,25 @@ values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(te
 @given(values)
 def test_what_json_can_hold_reads_back_equal(value: object) -> None:
     assert json.loads(encode(value, "results")) == value
+
+
+@given(values)
+def test_it_is_read_as_python_does(value: object) -> None:
+    text = json.dumps(value)
+    assert repr(read(text)) == repr(json.loads(text))  # 1 and 1.0 and True are equal
+
+
+@pytest.mark.parametrize(
+    "text", ["1e400", "-1e400", "1e-400", "9" * 400, "-0.0", "123456789.123456789012345678", "1E5"]
+)
+def test_numbers_of_another_program_are_read_as_python_does(text: str) -> None:
+    assert repr(read(f"[{text}]")) == repr(json.loads(f"[{text}]"))
+
+
+@pytest.mark.parametrize(("text", "says"), [("9" * 5000, "4300 digits"), ("[1", "delimiter"), ("", "Expecting value")])
+def test_what_python_does_not_read_is_a_value_error(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read(text)
 
 
 def test_a_tuple_becomes_a_list() -> None:

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from sqlalchemy import ARRAY, BigInteger, Double, Integer, Text, Uuid, bindparam, select
 from sqlalchemy.orm import Session
 
 from queuer import DatabaseConfiguration
 from queuer.database.database import Database
 from queuer.database.sources import Source
-from queuer.repositories.direct import Direct, rows
+from queuer.repositories.direct import Direct, Prepared, rows
 
 RID = UUID("01a220bb-2363-7821-8a38-c4697667afd9")
 HARD = ["", "NULL", "null", 'a "word"', "back\\slash", "{a,b}", " ", "línea\n", "☃", None]
@@ -49,6 +50,24 @@ def test_what_is_given_comes_back(database: Database, kind: str, value: Any) -> 
     for _ in range(2):
         found = database.run_direct(lambda direct: rows(direct, f"SELECT %(value)s::{kind}, 5 %% 3", {"value": value}))
         assert found == [(value, 2)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Text, HARD),
+        (BigInteger, [1, -2, 2**62]),
+        (Integer, [2**31 - 1, -(2**31)]),
+        (Double, [1.5e-300, 0.1, -7.0]),
+        (Uuid, [RID, UUID(int=0)]),
+        (Text, []),
+        (Uuid, None),
+    ],
+)
+def test_a_list_of_outcomes_fields_comes_back(database: Database, kind: type[Any], value: Any) -> None:
+    statement = Prepared(select(bindparam("value", type_=ARRAY(kind))))
+    for _ in range(2):
+        assert database.run_direct(lambda direct: statement.scalar(direct, {"value": value})) == value
 
 
 def test_what_text_can_not_hold_is_refused(database: Database) -> None:
