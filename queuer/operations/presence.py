@@ -8,7 +8,7 @@ from uuid import UUID
 from queuer.database.database import Database
 from queuer.errors import WorkerNotFound
 from queuer.options import OnError
-from queuer.repositories import claims, workers
+from queuer.repositories import held, workers
 from queuer.states import WorkerStatus
 from queuer.values import Beat, HeldJob
 
@@ -54,4 +54,4 @@ def beat(database: Database, worker: Identity, status: WorkerStatus, can: Abilit
 
 def held_jobs(database: Database, worker_rid: UUID) -> list[HeldJob]:
     """What the database says that the worker runs."""
-    return database.run_single(lambda session: claims.held_by(session, worker_rid))
+    return database.run_single(lambda session: held.held_by(session, worker_rid))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from queuer.database.database import Database
 from queuer.operations.presence import Abilities
-from queuer.repositories import claims, steering
+from queuer.repositories import claims, held, steering
 from queuer.values import NO_MARKS, Claim
 
 
@@ -47,7 +47,7 @@ def give_back(database: Database, worker_rid: UUID, attempts: Mapping[int, int] 
 
     Those that were cancelled end.
     """
-    given = database.run_single(lambda session: claims.give_back(session, worker_rid, attempts))
+    given = database.run_single(lambda session: held.give_back(session, worker_rid, attempts))
     if given:
         database.run_single(lambda session: steering.end_cancelled(session, given))
     return given

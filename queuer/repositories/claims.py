@@ -1,4 +1,4 @@
-"""Who runs what: claiming jobs, knowing when the next is due, and giving them back."""
+"""Claiming jobs, and knowing when the next is due."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -6,19 +6,16 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Integer, bindparam, column, exists, func, or_, select, update
+from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from queuer import events
 from queuer.events import NAMED_AT_MOST
-from queuer.models import IS_RUNNING, Job
+from queuer.models import Job
 from queuer.models.base import within_calendar
 from queuer.repositories.direct import DIALECT, Direct, rows, schema_of
-from queuer.repositories.notify import bound, channels, ids_of, naming, waking
-from queuer.states import JobStatus
-from queuer.values import MOST_ATTEMPTS, NO_MARKS, Claim, ClaimedJob, HeldJob
-
-_IDS = ARRAY(BigInteger)
+from queuer.repositories.notify import channels
+from queuer.values import MOST_ATTEMPTS, NO_MARKS, Claim, ClaimedJob
 
 # The claim. For each task that the worker has, an index leads to its oldest jobs, so it never matters how many others
 # have. `…_share` reads, without a lock, how many of the first jobs of all belong to which task; `due` and `queued` then
@@ -275,44 +272,3 @@ def missing_key(
     """The id of a key that is not among `keys`, by which a job is encrypted that could be claimed else."""
     found = rows(session, _MISSING_KEY, {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)})
     return found[0][0] if found else None
-
-
-_HELD = (
-    func.unnest(bindparam("ids", type_=_IDS), bindparam("numbers", type_=ARRAY(Integer)))
-    .table_valued(column("id", BigInteger), column("attempt", Integer))
-    .render_derived(name="held")
-)
-_IS_ONE_OF_THEM = exists().where(Job.id == _HELD.c.id, Job.attempts == _HELD.c.attempt)
-_GIVEN = (
-    update(Job)
-    .where(IS_RUNNING, Job.worker_rid == bindparam("worker"))
-    .where(or_(bindparam("ids", type_=_IDS).is_(None), _IS_ONE_OF_THEM))
-    .values(status=JobStatus.QUEUED, worker_rid=None, started_at=None)
-    .returning(Job.id)
-    .cte("given")
-)
-_GIVE_BACK = select(ids_of(_GIVEN), waking(_GIVEN), naming(_GIVEN, _GIVEN.c.id, "updated"))
-
-
-def give_back(session: Session, worker_rid: UUID, attempts: Mapping[int, int] | None = None) -> set[int]:
-    """Queues again what the worker runs, tells the others, and returns the ids of those jobs.
-
-    Args:
-        attempts: Only these, by the jobs' ids; None = all that it runs.
-    """
-    ids, numbers = (None, None) if attempts is None else (list(attempts), list(attempts.values()))
-    parameters = {
-        "worker": worker_rid,
-        "ids": ids,
-        "numbers": numbers,
-        **bound(session, added=events.added, updated=events.updated),
-    }
-    return set(session.scalar(_GIVE_BACK, parameters) or ())
-
-
-def held_by(session: Session, worker_rid: UUID) -> list[HeldJob]:
-    """What the database says that a worker runs."""
-    held = select(Job.id, Job.rid, Job.attempts, Job.cancel_requested_at.is_not(None)).where(
-        IS_RUNNING, Job.worker_rid == worker_rid
-    )
-    return [HeldJob(*row) for row in session.execute(held)]

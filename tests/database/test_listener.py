@@ -20,7 +20,8 @@ from queuer.database.liveness import Connection as Attended
 from queuer.database.sources import Source
 from queuer.events import Channel, read_ids, read_rids
 from queuer.repositories import jobs, results
-from queuer.repositories.claims import claim, give_back
+from queuer.repositories.claims import claim
+from queuer.repositories.held import give_back
 
 Heard = SimpleQueue[str | None]
 

@@ -11,7 +11,8 @@ from queuer.database.database import Database
 from queuer.operations import watch
 from queuer.operations.watch import Added, Ended, Updated
 from queuer.repositories import jobs, results
-from queuer.repositories.claims import claim, give_back
+from queuer.repositories.claims import claim
+from queuer.repositories.held import give_back
 from queuer.values import ClaimedJob
 
 

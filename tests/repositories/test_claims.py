@@ -8,7 +8,8 @@ from support.jobs import FIRST, SECOND, new_job
 from queuer import Job, JobStatus, Options, Schedule
 from queuer.models import IS_RUNNING
 from queuer.repositories import jobs
-from queuer.repositories.claims import claim, give_back, take, take_named
+from queuer.repositories.claims import claim, take, take_named
+from queuer.repositories.held import give_back
 
 TASKS = ["task", "other"]
 AN_HOUR = timedelta(hours=1)
