@@ -115,6 +115,9 @@ def upgrade() -> None:
     # such in each page before it splits. As to hashtext: hash indexes of texts rely on it, too.
     queued = {"postgresql_where": sa.text("scheduled_at IS NULL"), "postgresql_with": {"deduplicate_items": "off"}}
     op.create_index("ix_job_queued", "job", [sa.text("hashtext(task_name)"), "id"], schema=schema, **queued)
+    # Of a status there are three values. For as many as PostgreSQL expects else, the summary of a range is a kilobyte,
+    # which it decompresses to enter a row: a tenth of its work to claim one.
+    replace_running_index(schema, "text_bloom_ops (n_distinct_per_range = 16)")
     replace_trigger(schema, NOTIFY_ADDED)
 
 
@@ -135,7 +138,21 @@ def downgrade() -> None:
             op.create_check_constraint(op.f(f"ck_{table}_{name}"), table, sa.text(check), schema=schema)
     queued = {"postgresql_where": sa.text("scheduled_at IS NULL")}
     op.create_index("ix_job_queued", "job", ["task_name", "id"], schema=schema, **queued)
+    replace_running_index(schema, "text_bloom_ops")
     replace_trigger(schema, NOTIFY_ADDED_BEFORE)
+
+
+def replace_running_index(schema: str, ops: str) -> None:
+    op.drop_index("ix_job_running", "job", schema=schema)
+    op.create_index(
+        "ix_job_running",
+        "job",
+        ["status"],
+        schema=schema,
+        postgresql_using="brin",
+        postgresql_ops={"status": ops},
+        postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+    )
 
 
 def change_types(schema: str, types: dict[str, str]) -> None:

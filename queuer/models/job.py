@@ -122,12 +122,13 @@ class Job(JobRecord):
         # claim: scheduled jobs and retries that have become due, and when the next one will.
         Index("ix_job_scheduled", "task_name", "scheduled_at", postgresql_where=text("scheduled_at IS NOT NULL")),
         # what a worker runs, and what a dead one ran. BRIN: a claim changes the status, and with any other index on it
-        # would have to enter the row anew into all of them.
+        # would have to enter the row anew into all of them. There are three statuses: for as many as PostgreSQL expects
+        # its summary of a range is a kilobyte, which it decompresses for each row.
         Index(
             "ix_job_running",
             "status",
             postgresql_using="brin",
-            postgresql_ops={"status": "text_bloom_ops"},
+            postgresql_ops={"status": "text_bloom_ops (n_distinct_per_range = 16)"},
             postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
         ),
     )

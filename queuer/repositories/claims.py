@@ -29,7 +29,7 @@ from queuer.values import MOST_ATTEMPTS, NO_MARKS, Claim, ClaimedJob
 _MINE = """
 WITH mine AS (
     SELECT name, hashtext(name) AS hash, after
-    FROM unnest(%(tasks)s::text[], %(after)s::bigint[]) AS mine (name, after))""".lstrip()
+    FROM (SELECT unnest(%(tasks)s::text[]) AS name, unnest(%(after)s::bigint[]) AS after) AS given)""".lstrip()
 _TAKE_DUE = """
 due_share AS (
     SELECT name, count(*) AS share

@@ -66,6 +66,29 @@ def test_many_outcomes_are_one_statement(session: Session) -> None:
     assert archive.page(session, Page(last_id=ended[-1].id)) == []
 
 
+@pytest.mark.parametrize("same", [False, True], ids=["each its own", "all the same"])
+def test_each_job_gets_its_own_outcome_in_whatever_order_they_end(session: Session, *, same: bool) -> None:
+    taken = claim_new(session, 20)
+    outcomes = [succeeded(job, "[null]" if same else job.parameters)._replace(elapsed=job.id) for job in taken]
+    shuffled = outcomes[7:] + outcomes[6::-1]
+    assert results.archive(session, FIRST, shuffled) == {job.id for job in taken}
+    ended = archive.page(session, Page())[::-1]
+    assert [job.result for job in ended] == [None if same else n for n in range(20)]
+    assert all(job.ended_at - (job.started_at or job.ended_at) == timedelta(seconds=job.id) for job in ended)
+
+
+@pytest.mark.parametrize("write", [results.archive, results.reschedule])
+@pytest.mark.parametrize("order", [1, -1], ids=["the old one first", "the old one last"])
+def test_of_two_jobs_that_were_given_one_id_the_one_that_is_there_counts(
+    session: Session, write: object, order: int
+) -> None:
+    """A failover that lost the last jobs gives their ids to others."""
+    taken = claim_new(session, 3)
+    lost = [to_retry(job._replace(rid=uuid4())) for job in taken]
+    assert callable(write)
+    assert write(session, FIRST, [*lost, *map(to_retry, taken)][::order]) == {job.id for job in taken}
+
+
 @pytest.mark.parametrize("write", [results.archive, results.reschedule])
 def test_a_job_of_another_worker_or_attempt_is_left_alone(session: Session, write: object) -> None:
     (taken,) = claim_new(session)
