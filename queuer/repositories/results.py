@@ -198,9 +198,9 @@ def archive(session: Session | Direct, worker_rid: UUID, outcomes: Sequence[Outc
     One statement: a job is in exactly one of the two tables, whatever happens.
     """
     channels = bound(session, ended=events.ended)
-    statement = _ARCHIVE_SUCCESSES if _are_successes(outcomes) else _ARCHIVE
     moved: set[int] = set()
     for some in _in_order(outcomes):
+        statement = _ARCHIVE_SUCCESSES if _are_successes(some) else _ARCHIVE
         moved.update(statement.scalar(session, {**channels, **_parameters(worker_rid, some)}) or ())
     return moved
 
@@ -238,7 +238,7 @@ def _in_order(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
     ordered = sorted(outcomes, key=_id_of)
     distinct = {outcome.job.id: outcome for outcome in ordered}
     if len(distinct) == len(ordered):
-        return [ordered]
+        return [ordered] if ordered else []
     others = [outcome for outcome in ordered if distinct[outcome.job.id] is not outcome]
     return [list(distinct.values()), *_in_order(others)]
 
@@ -256,7 +256,7 @@ def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]
         "rid": [job.rid for job in jobs],
         "attempt": [job.attempt for job in jobs],
         "elapsed": [outcome.elapsed for outcome in outcomes],
-        "results": results[:1] if results.count(results[0]) == len(results) else results,
+        "results": results[:1] if len(set(results)) == 1 else results,
     }
     if not _are_successes(outcomes):
         fields |= {

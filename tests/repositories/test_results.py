@@ -84,9 +84,12 @@ def test_of_two_jobs_that_were_given_one_id_the_one_that_is_there_counts(
 ) -> None:
     """A failover that lost the last jobs gives their ids to others."""
     taken = claim_new(session, 3)
-    lost = [to_retry(job._replace(rid=uuid4())) for job in taken]
+    lost = [failed(job._replace(rid=uuid4())) for job in taken]
     assert callable(write)
-    assert write(session, FIRST, [*lost, *map(to_retry, taken)][::order]) == {job.id for job in taken}
+    assert write(session, FIRST, [*lost, *(succeeded(job, "[1]") for job in taken)][::order]) == {
+        job.id for job in taken
+    }
+    assert write(session, FIRST, []) == set()
 
 
 @pytest.mark.parametrize("write", [results.archive, results.reschedule])
