@@ -238,7 +238,7 @@ def _in_order(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
     ordered = sorted(outcomes, key=_id_of)
     distinct = {outcome.job.id: outcome for outcome in ordered}
     if len(distinct) == len(ordered):
-        return [ordered] if ordered else []
+        return [ordered]
     others = [outcome for outcome in ordered if distinct[outcome.job.id] is not outcome]
     return [list(distinct.values()), *_in_order(others)]
 
