@@ -94,7 +94,6 @@ class Runner:
     def close(self) -> None:
         """Ends the threads and the child processes. Attempts that still run in threads are on their own."""
         self._watchdog.stop()
-        self._row.clear()  # a task that ends after all begins nothing more
         self._processes.close()
         self._threads.close()
         self._event_loop.close()
