@@ -291,9 +291,9 @@ class Supervisor:
     def _added(self, payload: str | None) -> None:
         self._claimer.tell(events.read_ids(payload or ""))
 
-    def _room(self, ahead: int) -> int:
+    def _room(self) -> int:
         may_take = not self._is_stopping and self._reporter.backlog < self._most_unwritten
-        return self._runner.room(ahead) if may_take else 0
+        return self._runner.room() if may_take else 0
 
     def _is_busy(self) -> bool:
         return self._runner.waiting > 0 or self._claimer.is_draining

@@ -74,8 +74,8 @@ class Attempt:
         self.on_error = options.on_error or on_error or NO_RETRY
         self._metadata = options.metadata
         self.claimed_at = monotonic()
-        #: When the watchdog has to look at it, by the monotonic clock; not before it has a slot.
-        self.look_at = NEVER
+        #: When the watchdog has to look at it, by the monotonic clock.
+        self.look_at = self.claimed_at + (self.on_error.timeout or NEVER)
         self.interrupted_by: Interrupt | None = None
         #: How often it was interrupted again.
         self.tries = 0

@@ -1,4 +1,4 @@
-"""Asks for jobs: as many as there are free slots or will be in a moment, and only when there may be some."""
+"""Asks for jobs: exactly as many as there are free slots, and only when there may be some."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -29,14 +29,6 @@ LONGEST_WAIT = 0.5
 MOST_PARTS = 8
 SPREAD_OVER = 0.2
 
-#: Seconds for which jobs may wait that are claimed ahead, for slots that are to come free: tasks that take long end one
-#: by one, and each slot would wait for the claim that is under way, and for the next one, else. That is half of the
-#: slots at most, and where tasks take as many seconds as there are hundreds of slots, none.
-AHEAD = 0.01
-
-#: Seconds that claims are thought to take at most after the first one, which is planned, too.
-FIRST_GUESS = 0.004
-
 
 class Claiming(Protocol):
     def __call__(self, limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim: ...
@@ -54,8 +46,8 @@ class Claimer:
         claim: Takes up to so many due jobs, or `queued_only`, and of the queued ones of a task only those behind its
             mark.
         claim_named: Takes the queued ones among these jobs, and tells when the first of the others among them is due.
-        room: How many jobs to get now, if so many may wait for a slot. `wake` has to be called when it grows.
-        run: Begins jobs, or lets them wait for a slot.
+        room: How many jobs may be run now. `wake` has to be called when it grows.
+        run: Begins jobs.
         slots: How many jobs may be run at once.
         task_time: Seconds that a task takes, as far as is known; else 0.
     """
@@ -65,7 +57,7 @@ class Claimer:
         *,
         claim: Claiming,
         claim_named: Callable[[Sequence[int]], Claim],
-        room: Callable[[int], int],
+        room: Callable[[], int],
         run: Callable[[Sequence[ClaimedJob]], None],
         slots: int,
         task_time: Callable[[], float],
@@ -110,8 +102,7 @@ class Claimer:
         self._loop.wake()
 
     def _step(self) -> float | None:
-        parts, ahead = self._refilling()
-        room = min(self._room(ahead), ceil(self._slots / parts))
+        room = min(self._room(), self._most())
         if room <= 0:
             return None
         now = monotonic()
@@ -153,8 +144,7 @@ class Claimer:
         queued_only = monotonic() < self._due_at
         began_at = monotonic()
         jobs, due, marks = self._claim(room, self._marks, queued_only=queued_only)
-        likely = 2 * self._took if self._took < inf else FIRST_GUESS  # one that waited for the processor tells little
-        self._took = min(monotonic() - began_at, likely)
+        self._took = monotonic() - began_at
         self._marks |= marks
         if not queued_only:
             self._due_at = inf if due is None else monotonic() + due
@@ -165,14 +155,12 @@ class Claimer:
         self._ask_at = monotonic() + wait
         return wait
 
-    def _refilling(self) -> tuple[int, int]:
-        """Into how many claims to cut the refilling of all slots, and how many jobs to claim ahead: where there is a
-        backlog of long tasks."""
-        task_time = self._task_time() if self.is_draining else 0.0
-        parts = min(MOST_PARTS, int(task_time * SPREAD_OVER / self._took))
-        if parts == 0:
-            return 1, 0
-        return parts, min(self._slots // 2, int(self._slots * AHEAD / task_time))
+    def _most(self) -> int:
+        """How many jobs to ask for at once. All that there is room for, but for a backlog of long tasks."""
+        if not self.is_draining:
+            return self._slots
+        parts = min(MOST_PARTS, int(self._task_time() * SPREAD_OVER / self._took))
+        return ceil(self._slots / parts) if parts else self._slots
 
     def _wait(self) -> float:
         due = self._due_at - monotonic()

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol
@@ -47,7 +46,7 @@ class Executor(Protocol):
 
 
 class Runner:
-    """Runs claimed jobs, `max_concurrency` at once at most. Others that it is given wait for a slot.
+    """Runs claimed jobs, `max_concurrency` at once at most.
 
     Args:
         find: A task by its name.
@@ -75,9 +74,6 @@ class Runner:
         self._freed = freed
         self._unseal = unseal
         self._running: set[Attempt] = set()
-        self._row: deque[Attempt] = deque()  # those among them that wait for a slot
-        self._handing_over = threading.Lock()
-        self._ahead = 0
         self._few = max_concurrency // 2 if max_concurrency >= MANY_SLOTS else 0
         self._is_asked = self._is_awaited = self._is_hurried = False
         self._changed = threading.Condition()
@@ -101,23 +97,19 @@ class Runner:
     @property
     def free(self) -> int:
         """How many more jobs may run."""
-        return self._max_concurrency - len(self._running) + len(self._row)
+        return self._max_concurrency - len(self._running)
 
-    def room(self, ahead: int = 0) -> int:
+    def room(self) -> int:
         """How many more jobs to get now: as many as are free, when nearly all that there are have begun.
 
         `freed` is called when there is more.
-
-        Args:
-            ahead: Jobs that may wait for the next slots.
         """
-        self._ahead = ahead
         self._is_asked = True  # before looking: what is freed meanwhile must count
         return self._room()
 
     def _room(self) -> int:
         waiting = self._threads.waiting + self._event_loop.waiting
-        return self._max_concurrency + self._ahead - len(self._running) if waiting <= self._few else 0
+        return self._max_concurrency - len(self._running) if waiting <= self._few else 0
 
     @property
     def waiting(self) -> int:
@@ -134,22 +126,13 @@ class Runner:
         return self._task_time
 
     def run(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Begins these jobs, as soon as there is a slot for each."""
+        """Begins these jobs, which must not be more than are free."""
         attempts = [attempt for job in jobs if (attempt := self._prepare(job)) is not None]
         self._running.update(attempts)
-        self._row.extend(attempts)
-        self._hand_over()
-
-    def _hand_over(self) -> None:
-        """Begins what waits for a slot, as far as there are any."""
-        with self._handing_over:
-            begins = [self._row.popleft() for _ in range(min(self.free, len(self._row)))]
+        self._watch(attempts)
         by_executor: dict[Executor, list[Attempt]] = {}
-        for attempt in begins:
+        for attempt in attempts:
             by_executor.setdefault(self._executor(attempt.task), []).append(attempt)
-            if attempt.interrupted_by is None:
-                attempt.begin_time()
-        self._watch(begins)
         for executor, its_own in by_executor.items():
             executor.run(its_own)
 
@@ -207,8 +190,6 @@ class Runner:
                 self._report(outcome)
         finally:
             self._running.discard(attempt)
-            if self._row:
-                self._hand_over()
             if self._is_awaited:
                 with self._changed:
                     self._changed.notify_all()

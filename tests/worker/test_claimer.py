@@ -50,7 +50,7 @@ def table() -> Table:
 
 
 def made(table: Table, claim: Claiming | None = None) -> Claimer:
-    room, task_time = (lambda ahead: table.room + ahead), (lambda: table.task_time)
+    room, task_time = (lambda: table.room), (lambda: table.task_time)
     return Claimer(
         claim=claim or table.claim,
         claim_named=table.claim_named,
@@ -204,28 +204,6 @@ def test_long_tasks_of_a_backlog_are_begun_in_parts_that_stay_apart(table: Table
     table.room = 15  # all but one have ended
     claimer.wake()
     assert [table.asked.get(timeout=5) for _ in range(8)] == [2, 2, 2, 2, 2, 2, 2, 1]
-
-
-def test_jobs_are_claimed_ahead_that_get_a_slot_in_a_moment(table: Table, start: Callable[[], Claimer]) -> None:
-    table.waiting = [claimed(id=n) for n in range(100)]
-    table.room, table.task_time = 16, 0.05
-    start()
-    assert [table.asked.get(timeout=5) for _ in range(3)] == [16, 2, 1]  # a slot comes free every 3 ms, three in 10 ms
-    eventually(lambda: table.room == -3)
-
-
-@pytest.mark.parametrize("task_time", [0.0, 1e-7, 60.0])
-def test_none_are_where_tasks_are_short_or_take_long(
-    table: Table, start: Callable[[], Claimer], task_time: float
-) -> None:
-    table.waiting = [claimed(id=n) for n in range(100)]
-    table.room, table.task_time = 16, task_time
-    claimer = start()
-    assert table.asked.get(timeout=5) == 16
-    claimer.wake()
-    table.room = 1
-    claimer.wake()
-    assert table.asked.get(timeout=5) == 1
 
 
 def test_what_comes_to_an_idle_worker_is_begun_at_once(table: Table, start: Callable[[], Claimer]) -> None:

@@ -4,15 +4,14 @@ import functools
 import sys
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from support.bench import Bench, add, add_async, loop_for_ever
+from support.bench import Bench, add, add_async
 from support.contract import eventually
 from support.jobs import claimed
 
-from queuer import JobCancelled, NoCurrentJob, OnError, current_job
+from queuer import NoCurrentJob, OnError, current_job
 from queuer.values import Verdict
 from queuer.worker.attempt import LONGEST_MESSAGE
 
@@ -258,66 +257,3 @@ def test_an_error_whose_class_lies_fails_the_job(bench: Bench) -> None:
     failure = bench.outcome().failure
     assert failure is not None
     assert (failure.type, failure.message) == ("Liar", "(its message can't be read: KeyError)")
-
-
-class Gate:
-    """Tasks that run until they are let go."""
-
-    def __init__(self) -> None:
-        self.begun: SimpleQueue[int] = SimpleQueue()
-        self._may_go = threading.Semaphore(0)
-
-    def sync(self, number: int) -> int:
-        self.begun.put(number)
-        self._may_go.acquire()
-        return number
-
-    async def coroutine(self, number: int) -> int:
-        return await asyncio.to_thread(self.sync, number)
-
-    def let_go(self) -> None:
-        self._may_go.release()
-
-
-@pytest.mark.parametrize("kinds", [["sync"], ["coroutine"], ["sync", "coroutine"]], ids=" and ".join)
-def test_what_has_no_slot_waits_for_one(bench: Bench, kinds: list[str]) -> None:
-    gate = Gate()
-    for kind in kinds:
-        bench.registry.add(getattr(gate, kind), kind)
-    bench.runner.run([claimed(kinds[n % len(kinds)], n) for n in range(5)])
-    assert {gate.begun.get(timeout=5) for _ in range(3)} == {0, 1, 2}
-    assert (bench.runner.free, bench.runner.room(), bench.runner.room(ahead=3)) == (0, -2, 1)
-    assert gate.begun.empty()
-    for waiting in (3, 4):
-        gate.let_go()
-        assert gate.begun.get(timeout=5) == waiting
-        assert gate.begun.empty()
-    for _ in range(3):
-        gate.let_go()
-    assert bench.runner.wait_idle(5)
-    assert bench.runner.free == 3
-
-
-def test_the_time_of_a_job_counts_from_its_slot(bench: Bench) -> None:
-    bench.registry.add(loop_for_ever)
-    bench.registry.add(add)
-    first = {"on_error": OnError(timeout=0.2, max_retries=0).to_json()}
-    shorter = {"on_error": OnError(timeout=0.1, max_retries=0).to_json()}
-    bench.runner.run([claimed("loop_for_ever", options=first)] * 3 + [claimed("add", 1, options=shorter)])
-    verdicts = [bench.outcome().verdict for _ in range(4)]
-    assert sorted(verdict.name for verdict in verdicts) == ["FAILED", "FAILED", "FAILED", "SUCCEEDED"]
-
-
-def test_a_job_that_waits_for_a_slot_can_be_cancelled(bench: Bench) -> None:
-    gate = Gate()
-    bench.registry.add(gate.sync, "task")
-    bench.runner.run([claimed("task", n, id=n) for n in range(4)])
-    (waiting,) = [attempt for attempt in bench.runner.running() if attempt.job.id == 3]
-    bench.runner.interrupt(JobCancelled("enough"), [waiting])
-    gate.let_go()
-    outcomes = {(outcome := bench.outcome()).job.id: outcome.verdict for _ in range(2)}
-    assert outcomes.pop(3) is Verdict.CANCELLED
-    assert list(outcomes.values()) == [Verdict.SUCCEEDED]
-    for _ in range(2):
-        gate.let_go()
-    assert bench.runner.wait_idle(5)
