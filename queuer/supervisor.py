@@ -187,9 +187,8 @@ class Supervisor:
 
     def _write_what_is_left(self, timeout: float) -> None:
         for attempt in self._runner.running():  # they do not react; what they come to will be dropped
-            if attempt.interrupted_by is None:  # Ctrl+C ended the waiting: they are given back
-                continue
-            if outcome := attempt.settle(ending_of(None, attempt.interrupted_by)):
+            # Those that nobody interrupted, since Ctrl+C ended the waiting, are given back.
+            if attempt.interrupted_by and (outcome := attempt.settle(ending_of(None, attempt.interrupted_by))):
                 self._reporter.report(outcome)
         try:
             self._reporter.stop(timeout)

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from queuer.errors import SchemaTooNew
 
@@ -58,10 +58,9 @@ def is_current(connection: Connection, schema: str, known: Sequence[str]) -> boo
 
 
 def _found(connection: Connection, schema: str) -> str | None:
-    table = _table(schema)
-    if connection.scalar(text("SELECT to_regclass(:table)::text"), {"table": table}) is None:
+    if not inspect(connection).has_table(VERSION_TABLE, schema):
         return None
-    query = text(f"SELECT version_num FROM {table}".replace(":", r"\:"))  # noqa: S608 - quoted
+    query = text(f"SELECT version_num FROM {_table(schema)}".replace(":", r"\:"))  # noqa: S608 - quoted
     found: str | None = connection.scalars(query).one_or_none()
     return found
 

@@ -200,8 +200,10 @@ def archive(session: Session | Direct, worker_rid: UUID, outcomes: Sequence[Outc
     channels = bound(session, ended=events.ended)
     moved: set[int] = set()
     for some in _in_order(outcomes):
-        statement = _ARCHIVE_SUCCESSES if _are_successes(some) else _ARCHIVE
-        moved.update(statement.scalar(session, {**channels, **_parameters(worker_rid, some)}) or ())
+        are_successes = _are_successes(some)
+        statement = _ARCHIVE_SUCCESSES if are_successes else _ARCHIVE
+        parameters = _parameters(worker_rid, some, in_full=not are_successes)
+        moved.update(statement.scalar(session, {**channels, **parameters}) or ())
     return moved
 
 
@@ -247,7 +249,7 @@ def _id_of(outcome: Outcome) -> int:
     return outcome.job.id
 
 
-def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome], *, in_full: bool = True) -> dict[str, Any]:
     jobs = [outcome.job for outcome in outcomes]
     results = [outcome.results for outcome in outcomes]
     fields: dict[str, list[Any] | None] = {
@@ -255,15 +257,15 @@ def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome]) -> dict[str, Any]
         "id": [job.id for job in jobs],
         "rid": [job.rid for job in jobs],
         "attempt": [job.attempt for job in jobs],
-        "elapsed": [outcome.elapsed for outcome in outcomes],
+        "elapsed": [float(outcome.elapsed) for outcome in outcomes],
         "results": results[:1] if len(set(results)) == 1 else results,
     }
-    if not _are_successes(outcomes):
+    if in_full:
         fields |= {
             "verdict": [outcome.verdict.name for outcome in outcomes],
             "error": [outcome.failure.error if outcome.failure else None for outcome in outcomes],
             "failure": [_failure_json(outcome) for outcome in outcomes],
-            "delay": [outcome.delay for outcome in outcomes],
+            "delay": [float(outcome.delay) for outcome in outcomes],
             "series_error": [outcome.series_error for outcome in outcomes],
         }
     return {"worker": worker_rid, **{_PARAMETER + name: values for name, values in fields.items()}}

@@ -66,6 +66,12 @@ def test_many_outcomes_are_one_statement(session: Session) -> None:
     assert archive.page(session, Page(last_id=ended[-1].id)) == []
 
 
+def test_seconds_may_be_whole_or_not(session: Session) -> None:
+    taken = claim_new(session, 2)
+    outcomes = [to_retry(job)._replace(delay=delay) for job, delay in zip(taken, [60, 0.5], strict=True)]
+    assert results.reschedule(session, FIRST, outcomes) == {job.id for job in taken}
+
+
 @pytest.mark.parametrize("same", [False, True], ids=["each its own", "all the same"])
 def test_each_job_gets_its_own_outcome_in_whatever_order_they_end(session: Session, *, same: bool) -> None:
     taken = claim_new(session, 20)
