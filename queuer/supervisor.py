@@ -163,14 +163,14 @@ class Supervisor:
     def stop(self, timeout: float, *, cancel_jobs: bool) -> None:
         """Takes no more jobs, lets the running ones end for `timeout` seconds, and takes the rest back from them."""
         self._is_stopping = True
-        deadline = monotonic() + timeout
+        deadline, reason = monotonic() + timeout, "the worker stops"
         with ExitStack() as then:  # from the last to the first, each also when one before it failed
             then.callback(self._wind_up, deadline)
             then.callback(self._runner.close)
+            then.callback(self._runner.interrupt, JobInterrupted(reason))  # should Ctrl+C end the waiting
             with self._place.database.impatient(GRACE):
                 self._claimer.stop()
             if not self._runner.wait_idle(max(0.0, deadline - monotonic())):
-                reason = "the worker stops"
                 self._runner.interrupt(JobCancelled(reason) if cancel_jobs else JobInterrupted(reason))
                 self._runner.wait_idle(GRACE)
 
@@ -187,8 +187,7 @@ class Supervisor:
 
     def _write_what_is_left(self, timeout: float) -> None:
         for attempt in self._runner.running():  # they do not react; what they come to will be dropped
-            # Those that nobody interrupted, since Ctrl+C ended the waiting, are given back.
-            if attempt.interrupted_by and (outcome := attempt.settle(ending_of(None, attempt.interrupted_by))):
+            if outcome := attempt.settle(ending_of(None, attempt.interrupted_by)):
                 self._reporter.report(outcome)
         try:
             self._reporter.stop(timeout)

@@ -1,5 +1,6 @@
 """`stop` returns in bounded time, whatever the database is up to."""
 
+import signal
 import threading
 from contextlib import closing
 from time import monotonic
@@ -10,7 +11,7 @@ import pytest
 from support.contract import Gate, ended, eventually
 from support.proxy import Proxy
 
-from queuer import DatabaseConfiguration, MasterSettings, Queuer, WorkerStatus
+from queuer import DatabaseConfiguration, JobStatus, MasterSettings, Queuer, WorkerStatus
 from queuer.database.engines import LIVENESS
 
 SMALL = MasterSettings(worker_stale_after=1, master_poll_interval=0.1, lock_timeout_minutes=0.01)
@@ -68,3 +69,24 @@ def test_while_nothing_arrives_and_nothing_is_closed(make_queuer: Any, config: D
     other.start(SMALL)
     done = ended(other, job, timeout=20)
     assert (done.result, done.attempts) in {("again", 2), ("done", 1)}
+
+
+def test_ctrl_c_while_it_waits_loses_no_job(q: Queuer) -> None:
+    """Outside `run()`, which takes the signal, it ends the waiting: what still runs has not succeeded."""
+    gate = Gate()
+    q.add_task_with_name(gate, "task")
+    q.start()
+    job = q.add_job("task")
+    gate.wait_entered()
+
+    def press() -> None:
+        eventually(lambda: "queuer claimer" not in [thread.name for thread in threading.enumerate()])
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        q.stop(timeout=60)
+    pressing.join()
+    assert (found := q.get_job(job.rid)).status is JobStatus.QUEUED, found
+    eventually(lambda: "queuer task 1" not in [thread.name for thread in threading.enumerate()])
