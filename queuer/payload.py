@@ -232,7 +232,7 @@ def _shown(path: Path) -> str:
     return path if isinstance(path, str) else f"{_shown(path[0])}[{path[1]!r}]"
 
 
-def read(text: str) -> Any:
+def read(text: str | bytes) -> Any:
     """What `json.loads` comes to, in a seventh of its time.
 
     Raises:
@@ -254,7 +254,7 @@ def decode(text: str | bytes) -> Any:
     Whole numbers of more digits than Python reads come as Decimal, and what is nested too deeply as None.
     """
     try:
-        return json.loads(text)
+        return read(text)
     except ValueError:
         return json.loads(text, parse_int=Decimal)
     except RecursionError:

@@ -85,17 +85,17 @@ class _Queue:
         self.scripts = history.scripts_in(migrate.folder())
         #: The revisions, oldest first: they are one line.
         self.history = list(self.scripts.walk_revisions())[::-1]
+        self.ids = revisions.known_in(migrate.folder())
 
     def applied(self, revision: str, *, or_base: bool = True) -> int:
         """How many revisions have been run where the tables are at this one."""
-        ids = [script.revision for script in self.history]
-        if revision in ids:
-            return ids.index(revision) + 1
+        if revision in self.ids:
+            return self.ids.index(revision) + 1
         if revision == _BASE and or_base:
             return 0
         raise ConfigurationError(
-            f"{revision!r} is no revision of the queue's; there are {', '.join(ids)}. Name one of them: a revision of"
-            " yours has to do the same whatever queuer is installed"
+            f"{revision!r} is no revision of the queue's; there are {', '.join(self.ids)}. Name one of them: a revision"
+            " of yours has to do the same whatever queuer is installed"
         )
 
     def revision(self, start: str | None) -> str | None:
@@ -106,7 +106,7 @@ class _Queue:
         assert self.theirs.connection is not None  # noqa: S101 - for the type checker: only --sql has none
         check_server(self.theirs.connection)
         migrate.lock(self.theirs.connection, self.schema)
-        return revisions.current(self.theirs.connection, self.schema, [script.revision for script in self.history])
+        return revisions.current(self.theirs.connection, self.schema, self.ids)
 
     def create_schema(self) -> None:
         if self.theirs.as_sql:

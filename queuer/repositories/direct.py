@@ -6,7 +6,7 @@ that are too long for its cache.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from time import monotonic
@@ -31,8 +31,6 @@ DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 _numbers = count()  # of prepared statements: no connection has a name twice
 _DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
-NO_PACKS: Mapping[str, Pack] = {}
-
 _PARAMETER = re.compile(r"%%|%\((\w+)\)s")
 
 
@@ -42,14 +40,10 @@ class Numbered:
 
     text: str
     names: Sequence[str]
-    constants: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, Any]
     #: Of those that are arrays and go in binary. The others go as texts.
-    packs: Mapping[str, Pack] = field(default_factory=dict)
-    formats: Sequence[Format] = field(init=False)
-
-    def __post_init__(self) -> None:
-        formats = [Format.BINARY if name in self.packs else Format.TEXT for name in self.names]
-        object.__setattr__(self, "formats", formats)
+    packs: Mapping[str, Pack]
+    formats: Sequence[Format]
 
 
 class Direct:
@@ -173,7 +167,7 @@ def schema_of(session: Session | Direct) -> str | None:
 
 @cache
 def _composed(template: str, schema: str | None) -> Numbered:
-    return _numbered(_filled_in(template, schema), {})
+    return _numbered(_filled_in(template, schema), {}, {})
 
 
 def _filled_in(template: str, schema: str | None) -> str:
@@ -181,7 +175,7 @@ def _filled_in(template: str, schema: str | None) -> str:
     return template.replace("{job}", job.replace("%", "%%"))
 
 
-def _numbered(statement: str, constants: Mapping[str, Any], packs: Mapping[str, Pack] = NO_PACKS) -> Numbered:
+def _numbered(statement: str, constants: Mapping[str, Any], packs: Mapping[str, Pack]) -> Numbered:
     names: dict[str, int] = {}
 
     def number(match: re.Match[str]) -> str:
@@ -189,4 +183,5 @@ def _numbered(statement: str, constants: Mapping[str, Any], packs: Mapping[str, 
         return f"${names.setdefault(name, len(names) + 1)}" if name else "%"
 
     text = _PARAMETER.sub(number, statement)
-    return Numbered(text, list(names), constants, packs)
+    formats = [Format.BINARY if name in packs else Format.TEXT for name in names]
+    return Numbered(text, list(names), constants, packs, formats)

@@ -133,6 +133,11 @@ class Attempt:
                 self.interrupted_by = reason
                 self._deliver_interrupt()
 
+    def raise_if_interrupted(self) -> None:
+        """Raises what it was interrupted with, if it was."""
+        if self.interrupted_by is not None:
+            raise self.interrupted_by
+
     def interrupt_again(self) -> None:
         """An interrupt may be lost in the task: to `except Exception`, or in a place where Python drops exceptions."""
         with self._lock:

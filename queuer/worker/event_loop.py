@@ -91,6 +91,7 @@ async def call_async(attempt: Attempt) -> Outcome | None:
     value, error = None, None
     try:
         attempt.enter(_canceller())
+        attempt.raise_if_interrupted()  # while it waited for the loop: what cancels it would let it begin first
         enter_job(attempt)
         parameters, parameters_keyed = attempt.arguments()
         value = await attempt.task.fn(*parameters, **parameters_keyed)

@@ -108,8 +108,7 @@ class Runner:
         return self._room()
 
     def _room(self) -> int:
-        waiting = self._threads.waiting + self._event_loop.waiting
-        return self._max_concurrency - len(self._running) if waiting <= self._few else 0
+        return self.free if self.waiting <= self._few else 0
 
     @property
     def waiting(self) -> int:

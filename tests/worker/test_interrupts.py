@@ -159,3 +159,25 @@ def test_a_task_may_ask_whether_it_was_interrupted(bench: Bench, kind: str) -> N
     entered.wait(5)
     bench.runner.interrupt(JobCancelled("enough"))
     assert bench.outcome().verdict is Verdict.CANCELLED
+
+
+def test_a_coroutine_that_is_interrupted_before_its_turn_does_not_begin(bench: Bench) -> None:
+    entered, go_on, begun = threading.Event(), threading.Event(), threading.Event()
+
+    async def blocking() -> None:
+        entered.set()
+        go_on.wait(5)
+
+    async def task() -> None:
+        begun.set()
+
+    bench.registry.add(blocking)
+    bench.registry.add(task)
+    bench.runner.run([claimed("blocking", id=1)])
+    assert entered.wait(5)
+    bench.runner.run([claimed("task", id=2)])
+    bench.runner.interrupt(JobCancelled("enough"), [each for each in bench.runner.running() if each.job.id == 2])
+    go_on.set()
+    verdicts = {(outcome := bench.outcome()).job.id: outcome.verdict for _ in range(2)}
+    assert verdicts == {1: Verdict.SUCCEEDED, 2: Verdict.CANCELLED}
+    assert not begun.is_set()
