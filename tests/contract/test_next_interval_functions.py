@@ -16,6 +16,7 @@ HOUR = timedelta(hours=1)
 
 
 TENTH = timedelta(seconds=0.1)
+HALF = timedelta(seconds=0.5)
 
 
 def add(q: Queuer, task: Any, schedule: Schedule, on_error: OnError | None = None) -> Job:
@@ -28,7 +29,7 @@ def test_a_next_interval_function_gets_the_planned_start_and_the_number_of_the_r
 
     def later(scheduled_at: datetime, schedule_count: int) -> datetime:
         calls.append((scheduled_at, schedule_count))
-        return scheduled_at + (TENTH if schedule_count < 2 else HOUR)
+        return scheduled_at + (HALF if schedule_count < 2 else HOUR)
 
     q.add_task_with_name(lambda: None, "task")
     q.add_next_interval_func(later)
@@ -39,8 +40,8 @@ def test_a_next_interval_function_gets_the_planned_start_and_the_number_of_the_r
         for _ in range(2):
             heard.get(timeout=10)
         (third,) = q.get_jobs()
-    assert calls[:2] == [(start, 1), (start + TENTH, 2)]
-    assert (third.scheduled_at, third.schedule_count) == (start + TENTH + HOUR, 3)
+    assert calls[:2] == [(start, 1), (start + HALF, 2)]
+    assert (third.scheduled_at, third.schedule_count) == (start + HALF + HOUR, 3)
 
 
 def test_a_next_interval_function_may_return_local_time(q: Queuer) -> None:

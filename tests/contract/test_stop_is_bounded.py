@@ -79,14 +79,19 @@ def test_ctrl_c_while_it_waits_loses_no_job(q: Queuer) -> None:
     job = q.add_job("task")
     gate.wait_entered()
 
+    has_ended = threading.Event()
+
     def press() -> None:
         eventually(lambda: "queuer claimer" not in [thread.name for thread in threading.enumerate()])
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        while not has_ended.is_set():  # Python drops what is raised in a finalizer
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            has_ended.wait(10)
 
     pressing = threading.Thread(target=press)
     pressing.start()
     with pytest.raises(KeyboardInterrupt):
         q.stop(timeout=60)
+    has_ended.set()
     pressing.join()
     assert (found := q.get_job(job.rid)).status is JobStatus.QUEUED, found
     eventually(lambda: "queuer task 1" not in [thread.name for thread in threading.enumerate()])

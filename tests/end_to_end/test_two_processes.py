@@ -7,7 +7,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from queuer import BatchJob, DatabaseConfiguration, Queuer
+from support.contract import eventually
+
+from queuer import BatchJob, DatabaseConfiguration, Queuer, WorkerStatus
 
 JOBS = 2_000
 
@@ -38,6 +40,7 @@ def start(config: DatabaseConfiguration, log: Path) -> "subprocess.Popen[bytes]"
 def test_two_processes_run_every_job_exactly_once(q: Queuer, config: DatabaseConfiguration, tmp_path: Path) -> None:
     logs = [tmp_path / "one", tmp_path / "two"]
     workers = [start(config, log) for log in logs]
+    eventually(lambda: [worker.status for worker in q.get_workers()].count(WorkerStatus.RUNNING) == 2)
     rids = q.add_jobs(BatchJob("note" if n % 2 else "note_async", [n]) for n in range(JOBS))
     for rid in rids:
         job = q.wait_for_job_finished(rid, timeout_seconds=30)
