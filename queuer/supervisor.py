@@ -102,8 +102,6 @@ class Supervisor:
             claim_named=self._claim_named,
             room=self._room,
             run=self._run,
-            slots=place.identity.max_concurrency,
-            task_time=self._runner.task_time,
         )
         self._heartbeat = Heartbeat(
             self._runner,
@@ -168,8 +166,10 @@ class Supervisor:
             then.callback(self._wind_up, deadline)
             then.callback(self._runner.close)
             then.callback(self._runner.interrupt, JobInterrupted(reason))  # should Ctrl+C end the waiting
+            self._runner.let_go()
             with self._place.database.impatient(GRACE):
                 self._claimer.stop()
+            self._runner.let_go()  # what a claim under way has brought
             if not self._runner.wait_idle(max(0.0, deadline - monotonic())):
                 self._runner.interrupt(JobCancelled(reason) if cancel_jobs else JobInterrupted(reason))
                 self._runner.wait_idle(GRACE)
@@ -263,8 +263,8 @@ class Supervisor:
     def _held(self) -> Sequence[HeldJob]:
         return presence.held_jobs(self._place.heart, self._rid)
 
-    def _give_back(self, attempts: Mapping[int, int]) -> None:
-        work.give_back(self._place.database, self._rid, attempts)
+    def _give_back(self, jobs: Sequence[HeldJob]) -> None:
+        work.give_back(self._place.database, self._rid, jobs)
 
     def _rescue(self, stale_after: float) -> None:
         upkeep.rescue(self._place.heart, stale_after)
@@ -291,9 +291,9 @@ class Supervisor:
     def _added(self, payload: str | None) -> None:
         self._claimer.tell(events.read_ids(payload or ""))
 
-    def _room(self) -> int:
+    def _room(self, *, is_draining: bool) -> int:
         may_take = not self._is_stopping and self._reporter.backlog < self._most_unwritten
-        return self._runner.room() if may_take else 0
+        return self._runner.room(is_draining=is_draining) if may_take else 0
 
     def _is_busy(self) -> bool:
         return self._runner.waiting > 0 or self._claimer.is_draining

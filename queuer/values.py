@@ -154,6 +154,8 @@ class Verdict(Enum):
     FAILED = auto()
     CANCELLED = auto()
     RETRY = auto()
+    #: There was no slot for it after all: it is queued again.
+    UNBEGUN = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from queuer.database.database import Database, Work
-from queuer.repositories import jobs, results
+from queuer.repositories import held, jobs, results, steering
 from queuer.sealing import sealed_outcome
-from queuer.values import Outcome, Verdict
+from queuer.values import ClaimedJob, Outcome, Verdict
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 logger = logging.getLogger(__name__)
+
+_ENDINGS = (Verdict.SUCCEEDED, Verdict.FAILED, Verdict.CANCELLED)
 
 
 def compose(database: Database) -> None:
@@ -28,13 +30,14 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
     """
     if database.cipher.has_keys:
         outcomes = [sealed_outcome(database.cipher, outcome) for outcome in outcomes]
-    if all(outcome.verdict is not Verdict.RETRY and outcome.next_run_at is None for outcome in outcomes):
+    if all(outcome.verdict in _ENDINGS and outcome.next_run_at is None for outcome in outcomes):
         written = database.run_direct(lambda direct: results.archive(direct, worker_rid, outcomes))
     else:
         work, is_single = _writing(worker_rid, outcomes)
         written = database.run_single(work) if is_single else database.run(work)
     if len(written) < len(outcomes):
-        _explain(database, worker_rid, [outcome for outcome in outcomes if outcome.job.id not in written])
+        missing = [outcome for outcome in outcomes if outcome.job.id not in written]
+        _explain(database, worker_rid, [outcome for outcome in missing if outcome.verdict is not Verdict.UNBEGUN])
 
 
 def finish_within(session: "Session", worker_rid: UUID, outcome: Outcome) -> bool:
@@ -56,21 +59,31 @@ def write(session: "Session", worker_rid: UUID, outcomes: Sequence[Outcome]) -> 
 
 def _writing(worker_rid: UUID, outcomes: Sequence[Outcome]) -> tuple[Work[set[int]], bool]:
     """The work of writing outcomes, which returns the ids of the written ones, and whether it is one statement."""
-    ended = [outcome for outcome in outcomes if outcome.verdict is not Verdict.RETRY]
+    ended = [outcome for outcome in outcomes if outcome.verdict in _ENDINGS]
     retried = [outcome for outcome in outcomes if outcome.verdict is Verdict.RETRY]
+    unbegun = [outcome.job for outcome in outcomes if outcome.verdict is Verdict.UNBEGUN]
     next_runs = {outcome.job.id: outcome.next_run_at for outcome in ended if outcome.next_run_at is not None}
 
     def work(session: "Session") -> set[int]:
         moved = results.archive(session, worker_rid, ended) if ended else set()
         if follows := {id: at for id, at in next_runs.items() if id in moved}:
             jobs.insert_next_runs(session, follows)
-        return moved | (results.reschedule(session, worker_rid, retried) if retried else set())
+        waiting = results.reschedule(session, worker_rid, retried) if retried else set()
+        return moved | waiting | (_give_back(session, worker_rid, unbegun) if unbegun else set())
 
-    return work, not next_runs and not (ended and retried)
+    return work, not next_runs and not unbegun and not (ended and retried)
+
+
+def _give_back(session: "Session", worker_rid: UUID, unbegun: Sequence[ClaimedJob]) -> set[int]:
+    given = held.give_back(session, worker_rid, unbegun)
+    steering.end_cancelled(session, given)
+    return given
 
 
 def _explain(database: Database, worker_rid: UUID, missing: Sequence[Outcome]) -> None:
     """Logs why these outcomes were not written."""
+    if not missing:
+        return
     before = database.run_single(lambda session: results.written_before(session, worker_rid, missing))
     for outcome in missing:
         told = (outcome.verdict.name, outcome.job.rid, outcome.job.attempt)

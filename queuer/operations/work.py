@@ -6,7 +6,7 @@ from uuid import UUID
 from queuer.database.database import Database
 from queuer.operations.presence import Abilities
 from queuer.repositories import claims, held, steering
-from queuer.values import NO_MARKS, Claim
+from queuer.values import NO_MARKS, Claim, HeldJob
 
 
 def claim(
@@ -42,12 +42,12 @@ def missing_key(database: Database, can: Abilities) -> str | None:
     )
 
 
-def give_back(database: Database, worker_rid: UUID, attempts: Mapping[int, int] | None = None) -> set[int]:
-    """Queues again what the worker runs, all of it or these attempts by the jobs' ids. Returns the ids.
+def give_back(database: Database, worker_rid: UUID, jobs: Sequence[HeldJob] | None = None) -> set[int]:
+    """Queues again what the worker runs, all of it or these. Returns the ids.
 
     Those that were cancelled end.
     """
-    given = database.run_single(lambda session: held.give_back(session, worker_rid, attempts))
+    given = database.run_single(lambda session: held.give_back(session, worker_rid, jobs))
     if given:
         database.run_single(lambda session: steering.end_cancelled(session, given))
     return given

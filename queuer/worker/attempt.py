@@ -29,6 +29,12 @@ _NO_KEYED: Mapping[str, Any] = {}  # one for all: nobody changes it, and each co
 #: Seconds until an attempt is made once more that the database did not let begin or end.
 AGAIN_AFTER = 1.0
 
+#: Seconds until a task that has not ended is interrupted again: at first.
+REPEAT_AFTER = 0.1
+
+#: Seconds after which an attempt that still waits for a slot is given back.
+GIVEN_BACK_AFTER = 0.2
+
 #: Characters of a message, and of a traceback from its end, that are kept.
 LONGEST_MESSAGE = 10_000
 LONGEST_TRACEBACK = 20_000
@@ -75,7 +81,7 @@ class Attempt:
         self._metadata = options.metadata
         self.claimed_at = monotonic()
         #: When the watchdog has to look at it, by the monotonic clock.
-        self.look_at = self.claimed_at + (self.on_error.timeout or NEVER)
+        self.look_at = self.claimed_at + GIVEN_BACK_AFTER
         self.interrupted_by: Interrupt | None = None
         #: How often it was interrupted again.
         self.tries = 0
@@ -108,7 +114,10 @@ class Attempt:
 
     def begin_time(self) -> None:
         """The time that the attempt may take counts from here."""
-        self.look_at = monotonic() + (self.on_error.timeout or NEVER)
+        timeout = self.on_error.timeout
+        self.look_at = monotonic() + timeout if timeout else NEVER
+        if self.interrupted_by is not None:  # in the meantime
+            self.look_at = monotonic() + REPEAT_AFTER
 
     def suspend_time(self) -> None:
         """The time that the attempt may take does not count until it begins anew."""
@@ -129,8 +138,12 @@ class Attempt:
     def interrupt(self, reason: Interrupt) -> None:
         """Ends the attempt from outside. The first reason counts, whatever the task makes of it."""
         with self._lock:
-            if self.interrupted_by is None:
+            is_first = self.interrupted_by is None
+            if is_first:
                 self.interrupted_by = reason
+            # After the reason: begin_time() sets this, too, and then looks for a reason.
+            self.look_at = monotonic() + REPEAT_AFTER
+            if is_first:
                 self._deliver_interrupt()
 
     def raise_if_interrupted(self) -> None:
@@ -138,10 +151,14 @@ class Attempt:
         if self.interrupted_by is not None:
             raise self.interrupted_by
 
-    def interrupt_again(self) -> None:
-        """An interrupt may be lost in the task: to `except Exception`, or in a place where Python drops exceptions."""
+    def interrupt_again(self, now: float) -> None:
+        """An interrupt may be lost in the task: to `except Exception`, or in a place where Python drops exceptions.
+
+        Unless it was interrupted a moment ago.
+        """
         with self._lock:
-            self._deliver_interrupt()
+            if self.look_at <= now:
+                self._deliver_interrupt()
 
     def _deliver_interrupt(self) -> None:
         if self._deliver is not None and self.interrupted_by is not None:
@@ -179,6 +196,10 @@ class Attempt:
     def once_more(self) -> Outcome:
         """What becomes of the job when the attempt came to nothing for want of the database: that is no failure."""
         return self._outcome(Verdict.RETRY, delay=AGAIN_AFTER)
+
+    def unbegun(self) -> Outcome:
+        """What becomes of the job when the attempt does not begin, since no slot came free for it."""
+        return self._outcome(Verdict.UNBEGUN)
 
     def _failed(self, failure: Failure, *, is_final: bool = False) -> Outcome:
         delay = None if is_final else next_retry(self.on_error, self.job.failures + 1)

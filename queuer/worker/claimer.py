@@ -1,8 +1,8 @@
-"""Asks for jobs: exactly as many as there are free slots, and only when there may be some."""
+"""Asks for jobs: as many as there is room for, and only when there may be some."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, inf
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -23,15 +23,13 @@ TICK = 0.02
 SHORTEST_WAIT = 0.005
 LONGEST_WAIT = 0.5
 
-#: Claims into which the refilling of all slots is cut where tasks take long, and the part of their time that these
-#: claims may take together. Tasks that begin together end together: then all slots wait for one claim, and the
-#: processor has to end and begin all of them at once. In parts they stay apart.
-MOST_PARTS = 8
-SPREAD_OVER = 0.2
-
 
 class Claiming(Protocol):
     def __call__(self, limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim: ...
+
+
+class Room(Protocol):
+    def __call__(self, *, is_draining: bool) -> int: ...
 
 
 class Claimer:
@@ -46,10 +44,8 @@ class Claimer:
         claim: Takes up to so many due jobs, or `queued_only`, and of the queued ones of a task only those behind its
             mark.
         claim_named: Takes the queued ones among these jobs, and tells when the first of the others among them is due.
-        room: How many jobs may be run now. `wake` has to be called when it grows.
-        run: Begins jobs.
-        slots: How many jobs may be run at once.
-        task_time: Seconds that a task takes, as far as is known; else 0.
+        room: How many jobs to get now. `wake` has to be called when it grows.
+        run: Begins jobs, as soon as there is a slot for each.
     """
 
     def __init__(
@@ -57,18 +53,13 @@ class Claimer:
         *,
         claim: Claiming,
         claim_named: Callable[[Sequence[int]], Claim],
-        room: Callable[[], int],
+        room: Room,
         run: Callable[[Sequence[ClaimedJob]], None],
-        slots: int,
-        task_time: Callable[[], float],
     ) -> None:
         self._claim = claim
         self._claim_by_name = claim_named
         self._room = room
         self._run = run
-        self._slots = slots
-        self._task_time = task_time
-        self._took = inf  # seconds, the last claim
         self._loop = Loop("claimer", self._step)
         self._lock = threading.Lock()
         self._told: int | None = 0  # from which id on there are news
@@ -102,7 +93,7 @@ class Claimer:
         self._loop.wake()
 
     def _step(self) -> float | None:
-        room = min(self._room(), self._most())
+        room = self._room(is_draining=self.is_draining)
         if room <= 0:
             return None
         now = monotonic()
@@ -142,9 +133,7 @@ class Claimer:
 
     def _claim_any(self, room: int) -> float:
         queued_only = monotonic() < self._due_at
-        began_at = monotonic()
         jobs, due, marks = self._claim(room, self._marks, queued_only=queued_only)
-        self._took = monotonic() - began_at
         self._marks |= marks
         if not queued_only:
             self._due_at = inf if due is None else monotonic() + due
@@ -154,13 +143,6 @@ class Claimer:
         wait = self._wait()
         self._ask_at = monotonic() + wait
         return wait
-
-    def _most(self) -> int:
-        """How many jobs to ask for at once. All that there is room for, but for a backlog of long tasks."""
-        if not self.is_draining:
-            return self._slots
-        parts = min(MOST_PARTS, int(self._task_time() * SPREAD_OVER / self._took))
-        return ceil(self._slots / parts) if parts else self._slots
 
     def _wait(self) -> float:
         due = self._due_at - monotonic()

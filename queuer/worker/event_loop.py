@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic
+from contextvars import Context
 
 from queuer.context import enter_job
 from queuer.values import Outcome
@@ -25,10 +25,7 @@ class LoopExecutor:
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._handed = self._begun = 0  # each counted by one thread alone
-        #: Attempts that have ended, and the seconds that they took.
-        self.ended = 0
-        self.spent = 0.0
+        self._handed = self._begun = 0  # each counted by one thread at a time
 
     @property
     def waiting(self) -> int:
@@ -36,14 +33,21 @@ class LoopExecutor:
         return self._handed - self._begun
 
     def run(self, attempts: Sequence[Attempt]) -> None:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=self._run_loop, args=[self._loop], name="queuer event loop", daemon=True
-            )
-            self._thread.start()
+        loop = self._loop or self._start()
+        # A context of its own: we may be called by the task whose slot this is now, which must not pass its own on.
         self._handed += len(attempts)
-        self._loop.call_soon_threadsafe(self._begin, self._loop, attempts)
+        loop.call_soon_threadsafe(self._begin, loop, attempts, context=Context())
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._run_loop, args=[loop], name="queuer event loop", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            loop.close()
+            raise
+        self._loop, self._thread = loop, thread
+        return loop
 
     def close(self) -> None:
         if self._loop is None or self._thread is None:
@@ -64,15 +68,12 @@ class LoopExecutor:
         outcome = None
         self._begun += 1
         self._tell_begun()
-        began_at = monotonic()
         try:
             if attempt.task.session is None:
                 outcome = await call_async(attempt)
             else:
                 outcome = await in_async_transaction(attempt, self._transactions, call_async)
         finally:  # the loop may end while the transaction begins or ends
-            self.spent += monotonic() - began_at
-            self.ended += 1
             self._done(attempt, outcome)
 
     def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:

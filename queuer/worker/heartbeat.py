@@ -23,7 +23,7 @@ class Heartbeat:
     Args:
         beat: Beats once.
         held: What the database says that this worker runs.
-        give_back: Queues these jobs again, by their ids, while these attempts at them are this worker's.
+        give_back: Queues these jobs again, while these attempts at them are this worker's.
         asked: Told when the worker was asked for something.
     """
 
@@ -34,7 +34,7 @@ class Heartbeat:
         *,
         beat: Callable[[], Beat],
         held: Callable[[], Sequence[HeldJob]],
-        give_back: Callable[[Mapping[int, int]], object],
+        give_back: Callable[[Sequence[HeldJob]], object],
         asked: Callable[[WorkerRequest], None],
     ) -> None:
         self._runner = runner
@@ -105,4 +105,4 @@ class Heartbeat:
     def _return(self, jobs: Sequence[HeldJob]) -> None:
         if jobs:
             logger.warning("giving back %d jobs that this worker holds without running them", len(jobs))
-            self._give_back({job.id: job.attempt for job in jobs})
+            self._give_back(jobs)

@@ -35,7 +35,7 @@ class Planner:
 
     def plan(self, outcome: Outcome) -> Outcome:
         job = outcome.job
-        if job.instants is None or outcome.verdict in (Verdict.RETRY, Verdict.CANCELLED):
+        if job.instants is None or outcome.verdict not in (Verdict.SUCCEEDED, Verdict.FAILED):
             return outcome
         try:
             schedule = Options.from_json(json.loads(job.options or "{}")).schedule

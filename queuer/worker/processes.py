@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from operator import attrgetter
 from queue import SimpleQueue
@@ -39,8 +40,16 @@ class ProcessExecutor:
         self._lock = threading.Lock()
 
     def run(self, attempts: Sequence[Attempt]) -> None:
-        for attempt in attempts:
-            self._attendant().attend(attempt)
+        attendants: list[Attendant] = []
+        try:
+            for _ in attempts:
+                attendants.append(self._attendant())  # noqa: PERF401 - should one fail, the others are there
+        except Exception:
+            with self._lock:
+                self._idle.extendleft(attendants)
+            raise
+        for attendant, attempt in zip(attendants, attempts, strict=True):
+            attendant.attend(attempt)
 
     def close(self) -> None:
         with self._lock:
@@ -106,10 +115,6 @@ class Attendant:
             logger.warning("%s is still busy with its process; it is left behind", self._thread.name)
 
     def _run(self) -> None:
-        # A child inherits this: until it ignores SIGINT by itself, a Ctrl-C in the terminal must not end it. The
-        # tracker of multiprocessing starts with the first child, and would unblock it again.
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         while (attempt := self._given.get()) is not None:
             outcome = self._outcome(attempt)
             self._attempt = None
@@ -155,13 +160,25 @@ class Attendant:
         if self._child is not None and self._child.exit_code is not None:
             self._end_child()  # somebody killed it while it was idle
         if self._child is None:
-            self._child = ChildProcess()
+            with _no_interrupts():
+                self._child = ChildProcess()
         return self._child
 
     def _end_child(self) -> None:
         child, self._child = self._child, None
         if child is not None:
             child.end()
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """A child inherits this: until it ignores SIGINT by itself, a Ctrl-C in the terminal must not end it."""
+    resource_tracker.ensure_running()  # it starts with the first child else, and would unblock it again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _call(attempt: Attempt) -> Call:

@@ -121,11 +121,13 @@ class Reporter:
 
     def _write_refusal(self, outcome: Outcome, error: Exception) -> None:
         """The job has ended, but the database does not take how: say that instead, and plan nothing more."""
-        first_line = describe(error, None).message.partition("\n")[0][:1000]
         # Not the traceback: further lines of the database's may quote what the job carries.
-        logger.error(
-            "the outcome of job %s can't be written; it fails instead: %s", outcome.job.rid, one_line(first_line)
-        )
+        first_line = describe(error, None).message.partition("\n")[0][:1000]
+        told = outcome.job.rid, one_line(first_line)
+        if outcome.verdict is Verdict.UNBEGUN:
+            logger.error("job %s can't be given back; the heartbeat will try: %s", *told)
+            return
+        logger.error("the outcome of job %s can't be written; it fails instead: %s", *told)
         said = f"the outcome was refused by the database: {first_line}"
         failure = Failure(type(error).__name__, said, "")
         refused = Outcome(outcome.job, Verdict.FAILED, 0.0, failure=failure)

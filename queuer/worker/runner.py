@@ -1,37 +1,29 @@
-"""The slots: which jobs run, how many more may, and when their time is up."""
+"""Runs jobs: from the claim to the outcome."""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Protocol
 
-from queuer.errors import JobTimeout, TaskNotRegistered
+from queuer.errors import JobCancelled, TaskNotRegistered
 from queuer.options import OnError
 from queuer.tasks import Task
 from queuer.values import ClaimedJob, Outcome
-from queuer.worker.attempt import LONGEST_MESSAGE, NEVER, Attempt, Interrupt, cancelled, refuse
+from queuer.worker.attempt import LONGEST_MESSAGE, Attempt, Interrupt, cancelled, refuse
 from queuer.worker.event_loop import LoopExecutor
-from queuer.worker.loop import Loop
 from queuer.worker.processes import ProcessExecutor
+from queuer.worker.slots import Slots
 from queuer.worker.threads import ThreadExecutor
 from queuer.worker.transactions import Transactions
+from queuer.worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
 #: Seconds that interrupted tasks get to end when the worker stops.
 GRACE = 5.0
 
-#: Seconds until a task that has not ended is interrupted again; that much more each time, up to the second.
-REPEAT_AFTER = 0.1
-LONGEST_PAUSE = 5.0
-
-#: Tries after which a task is called unstoppable: some five seconds.
-STUCK_AFTER = 10
-
-
-#: From so many slots on a worker asks for more jobs while half of what it has still waits for its turn. With fewer,
-#: several claims would be on their way for what one could bring.
+#: From so many slots on a worker asks for more jobs while half of what it has still waits for its turn. With fewer that
+#: would be a claim for each few jobs.
 MANY_SLOTS = 64
 
 
@@ -39,14 +31,18 @@ class Executor(Protocol):
     """Where tasks run. Each attempt ends in one call of `done`."""
 
     def run(self, attempts: Sequence[Attempt]) -> None:
-        """Begins these attempts. Returns at once."""
+        """Begins these attempts. Returns at once. One thread calls at a time.
+
+        Raises:
+            Exception: None of them begins: the system has no room for another thread, or no more file descriptors.
+        """
 
     def close(self) -> None:
         """Ends the executor's threads, but for those that a task holds on to."""
 
 
 class Runner:
-    """Runs claimed jobs, `max_concurrency` at once at most.
+    """Runs claimed jobs, `max_concurrency` at once at most. Others wait for a slot.
 
     Args:
         find: A task by its name.
@@ -73,16 +69,16 @@ class Runner:
         self._report = report
         self._freed = freed
         self._unseal = unseal
-        self._running: set[Attempt] = set()
+        self._slots = Slots(max_concurrency)
+        self._handing_over = threading.Lock()
+        self._prefetch = self._most_not_begun = 0
         self._few = max_concurrency // 2 if max_concurrency >= MANY_SLOTS else 0
         self._is_asked = self._is_awaited = self._is_hurried = False
         self._changed = threading.Condition()
-        self._threads = ThreadExecutor(max_concurrency, self._begun, self._done, transactions)
-        self._event_loop = LoopExecutor(self._begun, self._done, transactions)
-        self._processes = ProcessExecutor(self._done, begun=lambda attempt: self._watch([attempt]))
-        self._watchdog = Loop("watchdog", self._look)
-        self._next_look = NEVER
-        self._ended_before, self._spent_before, self._task_time = 0, 0.0, 0.0
+        self._threads = ThreadExecutor(max_concurrency, self._moved_on, self._done, transactions)
+        self._event_loop = LoopExecutor(self._moved_on, self._done, transactions)
+        self._processes = ProcessExecutor(self._done, begun=lambda attempt: self._watchdog.watch([attempt]))
+        self._watchdog = Watchdog(self.running, self._let_go)
 
     def start(self) -> None:
         self._watchdog.start()
@@ -94,65 +90,83 @@ class Runner:
         self._threads.close()
         self._event_loop.close()
 
-    @property
-    def free(self) -> int:
-        """How many more jobs may run."""
-        return self._max_concurrency - len(self._running)
-
-    def room(self) -> int:
-        """How many more jobs to get now: as many as are free, when nearly all that there are have begun.
+    def room(self, *, is_draining: bool = False) -> int:
+        """How many more jobs to get now: as many as are free, when nearly all that there are have begun; and a few that
+        wait for the next slots while a backlog is drained.
 
         `freed` is called when there is more.
         """
+        self._prefetch = self._slots.to_prefetch(is_draining=is_draining)
+        self._most_not_begun = max(self._few, self._prefetch)
         self._is_asked = True  # before looking: what is freed meanwhile must count
         return self._room()
 
     def _room(self) -> int:
-        return self.free if self.waiting <= self._few else 0
+        if self._not_begun > self._most_not_begun or len(self._slots.row) > self._prefetch // 2:
+            return 0
+        return self._max_concurrency + self._prefetch - len(self._slots)
 
     @property
     def waiting(self) -> int:
         """Attempts whose task has not begun."""
+        return len(self._slots.row) + self._not_begun
+
+    @property
+    def _not_begun(self) -> int:
+        """Those among them that have a slot."""
         return self._threads.waiting + self._event_loop.waiting
 
-    def task_time(self) -> float:
-        """Seconds that tasks in threads and coroutines take: the mean of those that have ended since the last call."""
-        ended = self._threads.ended + self._event_loop.ended
-        spent = self._threads.spent + self._event_loop.spent
-        if ended > self._ended_before:
-            self._task_time = (spent - self._spent_before) / (ended - self._ended_before)
-            self._ended_before, self._spent_before = ended, spent
-        return self._task_time
-
     def run(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Begins these jobs, which must not be more than are free."""
+        """Begins these jobs, as soon as there is a slot for each."""
         attempts = [attempt for job in jobs if (attempt := self._prepare(job)) is not None]
-        self._running.update(attempts)
-        self._watch(attempts)
-        by_executor: dict[Executor, list[Attempt]] = {}
-        for attempt in attempts:
-            by_executor.setdefault(self._executor(attempt.task), []).append(attempt)
-        for executor, its_own in by_executor.items():
-            executor.run(its_own)
+        self._slots.add(attempts)
+        self._fill_slots()
+        if self._slots.row:
+            self._watchdog.watch(attempts)
+
+    def _fill_slots(self) -> None:
+        with self._handing_over:  # so that those that end at the same time keep the order
+            begun = self._slots.fill()
+            by_executor: dict[Executor, list[Attempt]] = {}
+            for attempt in begun:
+                by_executor.setdefault(self._executor(attempt.task), []).append(attempt)
+            refused = [attempt for executor, its_own in by_executor.items() for attempt in _refused(executor, its_own)]
+        self._watchdog.watch(begun)
+        for attempt in refused:  # the others wait: they would hardly fare better now
+            self._report(attempt.once_more())
+            self._end(attempt)
 
     def running(self) -> list[Attempt]:
-        """The attempts that run."""
-        return list(self._running)
+        """The attempts that run, or wait for a slot."""
+        return self._slots.attempts()
 
     def interrupt(self, reason: Interrupt, attempts: Sequence[Attempt] | None = None) -> None:
         """Ends these attempts, or all that run."""
         for attempt in self.running() if attempts is None else attempts:
-            self._interrupt(attempt, reason)
+            attempt.interrupt(reason)
+            if self._slots.withdraw(attempt):
+                self._done(attempt, cancelled(attempt.job) if isinstance(reason, JobCancelled) else None)
         self._watchdog.wake()
 
+    def let_go(self) -> None:
+        """Gives back what waits for a slot."""
+        for attempt in self._slots.withdraw_all():
+            self._done(attempt, attempt.unbegun())
+
+    def _let_go(self, attempt: Attempt) -> bool:
+        if not self._slots.withdraw(attempt):
+            return False
+        self._done(attempt, attempt.unbegun())
+        return True
+
     def wait_idle(self, timeout: float) -> bool:
-        """Waits until nothing runs any more or somebody is in a hurry, `timeout` seconds at most. Tells which."""
+        """Waits until no attempt is left or somebody is in a hurry, `timeout` seconds at most. Tells which."""
         self._is_awaited = True
         with self._changed:
-            self._changed.wait_for(lambda: not self._running or self._is_hurried, timeout)
+            self._changed.wait_for(lambda: not self._slots or self._is_hurried, timeout)
             self._is_hurried = False
         self._is_awaited = False
-        return not self._running
+        return not self._slots
 
     def hurry(self) -> None:
         """Ends a `wait_idle`."""
@@ -188,54 +202,33 @@ class Runner:
                     _name_cut(outcome)
                 self._report(outcome)
         finally:
-            self._running.discard(attempt)
-            if self._is_awaited:
-                with self._changed:
-                    self._changed.notify_all()
-            self._begun()
+            self._end(attempt)
+            self._moved_on()
 
-    def _begun(self) -> None:
-        """An attempt has begun, or ended: who asked for room may get some."""
+    def _end(self, attempt: Attempt) -> None:
+        self._slots.end(attempt)
+        if self._is_awaited:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _moved_on(self) -> None:
+        """An attempt has begun, or ended: others may get its slot, and who asked for room may get some."""
+        # Short tasks are handed over by the batch: when more slots are free than attempts are still to begin.
+        if self._slots.row and self._slots.free >= min(len(self._slots.row), self._not_begun or 1):
+            self._fill_slots()
         if self._is_asked and self._room() > 0:
             self._is_asked = False
             self._freed()
 
-    def _watch(self, attempts: Sequence[Attempt]) -> None:
-        """Wakes the watchdog only if it has to look at one of these before it would by itself."""
-        if min((attempt.look_at for attempt in attempts), default=NEVER) < self._next_look:
-            self._watchdog.wake()
 
-    def _look(self) -> float | None:
-        self._next_look = NEVER  # before looking, so that whoever comes in meanwhile wakes us
-        now = monotonic()
-        for attempt in self.running():
-            if attempt.look_at <= now:
-                self._escalate(attempt, now)
-        soonest = min((attempt.look_at for attempt in self.running()), default=NEVER)
-        if soonest == NEVER:
-            return None
-        self._next_look = soonest
-        return max(0.001, soonest - now)
-
-    def _escalate(self, attempt: Attempt, now: float) -> None:
-        if attempt.interrupted_by is None:
-            self._interrupt(attempt, JobTimeout(f"the attempt took longer than {attempt.on_error.timeout:g} s"))
-            return
-        attempt.interrupt_again()
-        attempt.tries += 1
-        attempt.look_at = now + min(LONGEST_PAUSE, REPEAT_AFTER * attempt.tries)
-        if attempt.tries == STUCK_AFTER:
-            logger.warning(
-                "task %r of job %s does not react to its %s; it keeps its slot until it returns",
-                attempt.job.task_name,
-                attempt.job.rid,
-                type(attempt.interrupted_by).__name__,
-            )
-
-    @staticmethod
-    def _interrupt(attempt: Attempt, reason: Interrupt) -> None:
-        attempt.look_at = monotonic() + REPEAT_AFTER
-        attempt.interrupt(reason)
+def _refused(executor: Executor, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """Those that the executor could not begin."""
+    try:
+        executor.run(attempts)
+    except Exception:
+        logger.exception("%d tasks could not begin; their jobs run again in a moment", len(attempts))
+        return attempts
+    return ()
 
 
 def _name_cut(outcome: Outcome) -> None:

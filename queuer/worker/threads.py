@@ -32,7 +32,7 @@ LONG = 0.0001
 #: By what the number of threads grows from one look to the next while the tasks are long.
 GROWTH = 4
 
-#: Attempts that begin from one look to the next, and seconds that each may take, where fewer threads would do.
+#: Attempts that end from one look to the next, and seconds that each may take, where fewer threads would do.
 MANY = 20
 MODERATE = 0.005
 
@@ -55,11 +55,10 @@ class ThreadExecutor:
         self._allowed = 1  # busy ones
         self._calls: SimpleQueue[None] = SimpleQueue()  # one for each idle thread that is to work
         self._is_closing = False
-        self._begun = self._begun_before = 0
-        #: Attempts that have ended, and the seconds that they took.
-        self.ended = 0
-        self.spent = self._spent_before = 0.0
+        self._ended = self._ended_before = 0
+        self._spent = self._spent_before = 0.0  # seconds
         self._quiet_looks = 0
+        self._has_waited = False  # somebody did, at the last look
         self._watcher = Loop("watcher", self._look)
         self._is_watched = False
 
@@ -70,10 +69,10 @@ class ThreadExecutor:
 
     def run(self, attempts: Sequence[Attempt]) -> None:
         """Begins these attempts, or lets them wait a moment. Returns at once."""
+        if not self._watcher.is_running:
+            self._watcher.start()
         self._row.extend(attempts)
         if self._call() < len(attempts) and not self._is_watched:
-            if not self._watcher.is_running:
-                self._watcher.start()
             self._watcher.wake()
 
     def close(self) -> None:
@@ -91,7 +90,7 @@ class ThreadExecutor:
     def _call(self) -> int:
         """Puts threads to work on the row, as many as are allowed. Tells how many that are."""
         with self._lock:
-            idle = len(self._threads) - self._busy
+            idle = max(0, len(self._threads) - self._busy)  # one that is being made counts as busy already
             wanted = max(0, min(len(self._row), self._allowed - self._busy))
             self._busy += wanted
         for _ in range(min(wanted, idle)):
@@ -119,13 +118,14 @@ class ThreadExecutor:
         if self._quiet_looks > QUIET_LOOKS:
             return None
         self._is_watched = True
-        begun, spent = self._begun - self._begun_before, self.spent - self._spent_before
-        self._begun_before, self._spent_before = self._begun, self.spent
-        if begun >= MANY and self._busy * LOOK_AFTER < begun * MODERATE:
+        ended, spent = self._ended - self._ended_before, self._spent - self._spent_before
+        self._ended_before, self._spent_before = self._ended, self._spent
+        if ended >= MANY and spent < ended * MODERATE:
             self._allowed = max(1, self._allowed // GROWTH)
-        elif self._row and spent >= begun * LONG:
+        elif self._row and (spent >= ended * LONG if ended else self._has_waited):
             self._allowed = min(self._most, self._allowed * GROWTH)
             self._call()
+        self._has_waited = bool(self._row)
         return LOOK_AFTER
 
     def _run(self) -> None:
@@ -146,13 +146,12 @@ class ThreadExecutor:
                 attempt = self._row.popleft()
             except IndexError:  # another thread was faster
                 return
-            self._begun += 1
             self._tell_begun()
             # In a context of its own: what one task sets there must not reach the next.
             self._done(attempt, contextvars.copy_context().run(self._run_attempt, attempt))
             ended_at = monotonic()
-            self.spent += ended_at - began_at
-            self.ended += 1
+            self._spent += ended_at - began_at
+            self._ended += 1
             began_at = ended_at
 
     def _run_attempt(self, attempt: Attempt) -> Outcome | None:

@@ -25,7 +25,7 @@ def test_what_can_not_be_written_keeps_the_worker_from_taking_more(q: Queuer, co
 
         def claimed() -> int:
             (count,) = look.execute(running).fetchone() or (0,)
-            assert count < MOST + 4, "it claims on and on"
+            assert count < MOST + 2 * 4, "it claims on and on"  # those for its slots, and as many for the next ones
             return int(count)
 
         eventually(lambda: claimed() >= MOST, timeout=30)

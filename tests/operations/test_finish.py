@@ -2,10 +2,10 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import update
-from support.jobs import FAILURE, FIRST, failed, new_job, succeeded, to_retry
+from sqlalchemy import func, select, update
+from support.jobs import FAILURE, FIRST, SECOND, failed, new_job, succeeded, to_retry
 
-from queuer import Job
+from queuer import Job, JobArchive, JobStatus
 from queuer.database.database import Database
 from queuer.operations.enqueue import adding
 from queuer.operations.finish import finish
@@ -34,6 +34,38 @@ def test_what_is_written_once_more_because_the_answer_was_lost_is_not_called_dro
             finish(database, FIRST, [end(taken)])
     assert "dropped" not in caplog.text
     assert f"of job {taken.rid}, attempt 1, had been written before" in caplog.text
+
+
+def unbegun(job: ClaimedJob) -> Outcome:
+    return Outcome(job, Verdict.UNBEGUN, 0.2)
+
+
+def test_a_job_for_which_no_slot_came_free_is_queued_again(database: Database, taken: ClaimedJob) -> None:
+    database.run(adding(new_job("task")))
+    (other,) = database.run(lambda session: claim(session, FIRST, ["task"], limit=1))
+    finish(database, FIRST, [unbegun(taken), succeeded(other)])
+    (job,) = database.run(lambda session: list(session.scalars(select(Job))))
+    assert (job.id, job.status, job.worker_rid, job.attempts, job.failures) == (taken.id, JobStatus.QUEUED, None, 1, [])
+    (again,) = database.run(lambda session: claim(session, SECOND, ["task"], limit=1))
+    assert again.attempt == 2
+
+
+def test_but_not_one_that_is_another_workers_by_now(
+    database: Database, taken: ClaimedJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is anything lost then: nobody has to know."""
+    finish(database, FIRST, [unbegun(taken)])
+    (again,) = database.run(lambda session: claim(session, SECOND, ["task"], limit=1))
+    finish(database, FIRST, [unbegun(taken)])
+    assert caplog.text == ""
+    assert database.run(lambda session: session.scalar(select(Job.status))) is JobStatus.RUNNING
+    finish(database, SECOND, [succeeded(again)])
+
+
+def test_and_one_that_was_cancelled_while_it_waited_has_ended(database: Database, taken: ClaimedJob) -> None:
+    database.run(lambda session: session.execute(update(Job).values(cancel_requested_at=func.now())))
+    finish(database, FIRST, [unbegun(taken)])
+    assert database.run(lambda session: session.scalar(select(JobArchive.status))) is JobStatus.CANCELLED
 
 
 @pytest.mark.parametrize("end", [succeeded, failed, cancelled, to_retry])

@@ -28,7 +28,7 @@ from queuer import JobArchive, JobNotFound, MasterSettings, OnError, Options, Sc
 from queuer.operations import enqueue, finish, presence, steer, upkeep, work
 from queuer.operations.presence import Abilities, Identity
 from queuer.repositories import jobs
-from queuer.values import ClaimedJob, NewJob, Outcome, Verdict
+from queuer.values import ClaimedJob, HeldJob, NewJob, Outcome, Verdict
 from queuer.worker.planner import Planner
 
 HOUR = timedelta(hours=1)
@@ -189,11 +189,13 @@ class Queue(RuleBasedStateMachine):
 
     @rule(worker=workers, data=st.data())
     def give_back(self, worker: int, data: st.DataObject) -> None:
-        known = [(job.id, job.attempts) for job in self.model.jobs.values()]
-        known += [(job.id, job.attempt) for _, job, _ in self.held]  # attempts that are over among them
-        attempts = data.draw(st.none() | st.sets(st.sampled_from(known or [(0, 1)])).map(dict))
-        given = work.give_back(self.database, self.rids[worker], attempts)
-        assert given == self.model.give_back(self.rids[worker], attempts)
+        known = [HeldJob(job.id, job.rid, job.attempts, False) for job in self.model.jobs.values()]
+        # attempts that are over among them
+        known += [HeldJob(job.id, job.rid, job.attempt, False) for _, job, _ in self.held]
+        known += [held._replace(rid=uuid4()) for held in known]  # as after a failover
+        jobs = data.draw(st.none() | st.lists(st.sampled_from(known or [HeldJob(0, uuid4(), 1, False)])))
+        given = work.give_back(self.database, self.rids[worker], jobs)
+        assert given == self.model.give_back(self.rids[worker], jobs)
 
     @rule(worker=workers)
     def worker_is_heard(self, worker: int) -> None:

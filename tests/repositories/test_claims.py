@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, select, text
@@ -159,9 +160,11 @@ def test_an_attempt_is_given_back_only_while_it_is_that_one(session: Session) ->
     claim(session, FIRST, TASKS, limit=1)
     give_back(session, FIRST)
     (again,) = claim(session, FIRST, TASKS, limit=1)
-    assert give_back(session, FIRST, {job.id: 1}) == set()
-    assert give_back(session, SECOND, {job.id: 2}) == set()
-    assert (again.attempt, give_back(session, FIRST, {job.id: 2})) == (2, {job.id})
+    assert again.attempt == 2
+    assert give_back(session, FIRST, [again._replace(attempt=1)]) == set()
+    assert give_back(session, FIRST, [again._replace(rid=uuid4())]) == set()  # a failover gave its id to another
+    assert give_back(session, SECOND, [again]) == set()
+    assert give_back(session, FIRST, [again]) == {job.id}
 
 
 @EITHER_WAY

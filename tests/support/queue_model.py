@@ -4,10 +4,12 @@ Time passes in whole hours, when the test says so; between two of them things ha
 is a pair: the hour, and a number that orders what happened in it.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
+
+from queuer.values import HeldJob
 
 Instant = tuple[int, int]
 
@@ -133,9 +135,10 @@ class QueueModel:
             ModelJob(uuid4(), job.task, at, at, job.max_count, job.function, job.start, count=count, series=series)
         )
 
-    def give_back(self, worker: UUID, attempts: Mapping[int, int] | None) -> set[int]:
+    def give_back(self, worker: UUID, held: Sequence[HeldJob] | None) -> set[int]:
         mine = [job for job in self.live("RUNNING") if job.worker == worker]
-        given = [job for job in mine if attempts is None or attempts.get(job.id) == job.attempts]
+        keys = None if held is None else {one.key for one in held}
+        given = [job for job in mine if keys is None or (job.rid, job.attempts) in keys]
         for job in given:
             self._queue_again(job)
         return {job.id for job in given}

@@ -16,7 +16,7 @@ class Table:
     def __init__(self) -> None:
         self.waiting: list[ClaimedJob] = []
         self.room = 2
-        self.task_time = 0.0
+        self.drained: list[bool] = []
         self.due: float | None = None
         self.asked: SimpleQueue[int] = SimpleQueue()
         self.marks: SimpleQueue[Mapping[str, int]] = SimpleQueue()
@@ -24,6 +24,10 @@ class Table:
         self.named: SimpleQueue[list[int]] = SimpleQueue()
         self.failures: list[Exception] = []
         self.run: SimpleQueue[Sequence[ClaimedJob]] = SimpleQueue()
+
+    def room_for(self, *, is_draining: bool) -> int:
+        self.drained.append(is_draining)
+        return self.room
 
     def claim(self, limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim:
         self.asked.put(limit)
@@ -50,15 +54,7 @@ def table() -> Table:
 
 
 def made(table: Table, claim: Claiming | None = None) -> Claimer:
-    room, task_time = (lambda: table.room), (lambda: table.task_time)
-    return Claimer(
-        claim=claim or table.claim,
-        claim_named=table.claim_named,
-        room=room,
-        run=table.run.put,
-        slots=16,
-        task_time=task_time,
-    )
+    return Claimer(claim=claim or table.claim, claim_named=table.claim_named, room=table.room_for, run=table.run.put)
 
 
 @pytest.fixture
@@ -196,23 +192,17 @@ def test_it_drains_until_a_claim_brings_less_than_it_might(table: Table, start: 
     eventually(lambda: not claimer.is_draining)
 
 
-def test_long_tasks_of_a_backlog_are_begun_in_parts_that_stay_apart(table: Table, start: Callable[[], Claimer]) -> None:
-    table.waiting = [claimed(id=n) for n in range(100)]
-    table.room, table.task_time = 16, 60.0
+def test_it_tells_whether_it_drains_when_it_asks_for_room(table: Table, start: Callable[[], Claimer]) -> None:
+    """While it does, some may wait for a slot."""
+    table.waiting = [claimed(id=n) for n in range(3)]
     claimer = start()
-    assert table.asked.get(timeout=5) == 16
-    table.room = 15  # all but one have ended
+    assert len(table.run.get(timeout=5)) == 2
+    table.room = 2
     claimer.wake()
-    assert [table.asked.get(timeout=5) for _ in range(8)] == [2, 2, 2, 2, 2, 2, 2, 1]
-
-
-def test_what_comes_to_an_idle_worker_is_begun_at_once(table: Table, start: Callable[[], Claimer]) -> None:
-    table.room, table.task_time = 16, 60.0
-    claimer = start()
-    assert [table.asked.get(timeout=5), len(table.run.get(timeout=5))] == [16, 0]
-    table.waiting = [claimed(id=n) for n in range(16)]
-    claimer.tell()
-    assert [table.asked.get(timeout=5), len(table.run.get(timeout=5))] == [16, 16]
+    assert len(table.run.get(timeout=5)) == 1
+    claimer.wake()
+    eventually(lambda: table.drained[-1:] == [False])
+    assert table.drained[:2] == [True, True]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from support.jobs import claimed
 from queuer import JobTimeout, OnError, current_job
 from queuer.errors import JobCancelled, JobInterrupted
 from queuer.values import Verdict
-from queuer.worker import runner as runner_module
+from queuer.worker import watchdog as watchdog_module
 
 
 def swallow_everything() -> str:
@@ -65,12 +65,12 @@ def test_the_thread_of_an_interrupted_task_goes_on_unharmed(bench: Bench) -> Non
 def test_what_can_not_be_stopped_keeps_its_slot_and_is_logged(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runner_module, "STUCK_AFTER", 1)
+    monkeypatch.setattr(watchdog_module, "STUCK_AFTER", 1)
     blocked = threading.Lock()
     blocked.acquire()
     bench.run(blocked.acquire, options=SHORT)  # a blocking call in C
     while "does not react to its JobTimeout; it keeps its slot" not in caplog.text:
-        assert bench.runner.free == 2
+        assert bench.runner.room() == 2
         assert bench.outcomes.empty()
     blocked.release()
     assert bench.outcome().verdict is Verdict.FAILED

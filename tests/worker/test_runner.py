@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from support.bench import Bench, add, add_async
-from support.contract import eventually
 from support.jobs import claimed
 
 from queuer import NoCurrentJob, OnError, current_job
@@ -24,24 +23,6 @@ def test_a_task_gets_its_parameters_and_its_value_is_the_result(bench: Bench, fn
     assert outcome.elapsed >= 0
     bench.run(fn, 5, parameters_keyed={"b": 3})
     assert bench.outcome().results == "[8]"
-
-
-def take(seconds: float) -> None:
-    threading.Event().wait(seconds)
-
-
-async def take_async(seconds: float) -> None:
-    await asyncio.sleep(seconds)
-
-
-@pytest.mark.parametrize("fn", [take, take_async])
-def test_it_knows_how_long_tasks_take(bench: Bench, fn: Callable[..., Any]) -> None:
-    assert bench.runner.task_time() == 0.0
-    bench.run(fn, 0.05)
-    bench.outcome()
-    eventually(lambda: bench.runner.task_time() >= 0.05)
-    known = bench.runner.task_time()
-    assert bench.runner.task_time() == known  # nothing has ended since
 
 
 def fail(kind: type[BaseException]) -> None:
@@ -120,7 +101,7 @@ def test_a_row_that_makes_no_sense_fails_with_the_reason(bench: Bench, columns: 
     assert outcome.verdict is Verdict.FAILED
     assert outcome.failure is not None
     assert outcome.failure.error.startswith(says)
-    assert bench.runner.free == 3
+    assert bench.runner.room() == 3
 
 
 def test_a_result_that_json_can_not_hold_fails_the_job_for_good(bench: Bench) -> None:
