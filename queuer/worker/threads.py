@@ -1,11 +1,11 @@
 """Runs sync tasks in threads: as few as do for short ones, and one for each where they take long."""
 
-import contextvars
 import ctypes
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any
@@ -147,8 +147,9 @@ class ThreadExecutor:
             except IndexError:  # another thread was faster
                 return
             self._tell_begun()
-            # In a context of its own: what one task sets there must not reach the next.
-            self._done(attempt, contextvars.copy_context().run(self._run_attempt, attempt))
+            # In a context of its own: what one task sets there must not reach the next. An empty one, since a thread
+            # may inherit that of who started it.
+            self._done(attempt, Context().run(self._run_attempt, attempt))
             ended_at = monotonic()
             self._spent += ended_at - began_at
             self._ended += 1

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from time import monotonic
 from typing import Any
@@ -71,6 +72,15 @@ def test_while_nothing_arrives_and_nothing_is_closed(make_queuer: Any, config: D
     assert (done.result, done.attempts) in {("again", 2), ("done", 1)}
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Lets SIGINT raise KeyboardInterrupt, also where the tests were started in the background, which ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_it_waits_loses_no_job(q: Queuer) -> None:
     """Outside `run()`, which takes the signal, it ends the waiting: what still runs has not succeeded."""
     gate = Gate()
@@ -79,19 +89,14 @@ def test_ctrl_c_while_it_waits_loses_no_job(q: Queuer) -> None:
     job = q.add_job("task")
     gate.wait_entered()
 
-    has_ended = threading.Event()
-
     def press() -> None:
         eventually(lambda: "queuer claimer" not in [thread.name for thread in threading.enumerate()])
-        while not has_ended.is_set():  # Python drops what is raised in a finalizer
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            has_ended.wait(10)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     pressing = threading.Thread(target=press)
     pressing.start()
     with pytest.raises(KeyboardInterrupt):
         q.stop(timeout=60)
-    has_ended.set()
     pressing.join()
     assert (found := q.get_job(job.rid)).status is JobStatus.QUEUED, found
     eventually(lambda: "queuer task 1" not in [thread.name for thread in threading.enumerate()])
