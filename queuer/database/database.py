@@ -46,7 +46,6 @@ class Database:
         cipher: Decrypts what is loaded.
         is_ours: Whether `engine` is closed with this.
         limits_idleness: Whether the server ends transactions of `run` that are left idle for long.
-        plans_last: Of `run_direct`; see `Hand`.
     """
 
     def __init__(
@@ -58,7 +57,6 @@ class Database:
         cipher: Cipher = NO_KEYS,
         is_ours: bool = True,
         limits_idleness: bool = False,
-        plans_last: float = float("inf"),
     ) -> None:
         self.config = config
         self.cipher = cipher
@@ -69,7 +67,7 @@ class Database:
         self._is_ours = is_ours
         self._limits_idleness = limits_idleness
         self._under_way = UnderWay(config)
-        self._hand = Hand(engine, config.schema, plans_last)
+        self._hand = Hand(engine, config.schema)
         self._options: dict[str, Any] = {"expire_on_commit": False, "info": {"database": self}}
         self._pid = os.getpid()
 

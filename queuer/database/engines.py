@@ -26,7 +26,7 @@ COMMITS_SOON = {"queuer.commits_soon": "on"}
 
 #: For a worker's connections, which send a few statements again and again: plan each once, not each time, and by the
 #: indexes they are made for, whatever the statistics of a table that was empty a moment ago say. Planning a claim takes
-#: as long as a small one itself.
+#: several times as long as a small one itself.
 WORKER_SETTINGS = {
     **COMMITS_SOON,
     "plan_cache_mode": "force_generic_plan",
@@ -34,9 +34,6 @@ WORKER_SETTINGS = {
     "enable_bitmapscan": "off",
     "jit": "off",
 }
-
-#: Seconds after which a worker has its statements planned anew.
-PLANS_LAST = 1.0
 
 #: What SQLAlchemy and the driver raise.
 DRIVERS_ERRORS = (DBAPIError, PoolTimeout, psycopg.Error)

@@ -37,14 +37,11 @@ class Hand:
 
     Args:
         schema: Of the queue's tables.
-        plans_last: Seconds after which the server plans prepared statements anew. What is best for a table that is
-            empty takes a hundred times as long a moment later, and until it is analyzed the server would not notice.
     """
 
-    def __init__(self, engine: Engine, schema: str, plans_last: float) -> None:
+    def __init__(self, engine: Engine, schema: str) -> None:
         self._engine = engine
         self._schema = schema
-        self._plans_last = plans_last
         self._kept: list[Loan] = []
         self._closed = 0  # how often
 
@@ -54,12 +51,10 @@ class Hand:
         It has to be given back by `take_back`.
         """
         loan = self._kept_one() or self._new_one()
-        direct = loan.direct
+        connection = loan.direct.connection
         try:
-            if not direct.connection.autocommit:  # it may stay so: whoever wants a transaction says so
-                direct.connection.autocommit = True
-            if monotonic() - direct.planned_at > self._plans_last:
-                direct.plan_anew()
+            if not connection.autocommit:  # it may stay so: whoever wants a transaction says so
+                connection.autocommit = True
         except BaseException:
             loan.proxy.invalidate()
             raise

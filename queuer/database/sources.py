@@ -38,7 +38,7 @@ class Source:
         engine = engines.create(
             self.config, application_name=purpose, most=4, pings=False, settings=engines.WORKER_SETTINGS
         )
-        return Database(engine, self.config, cipher=self.cipher, limits_idleness=True, plans_last=engines.PLANS_LAST)
+        return Database(engine, self.config, cipher=self.cipher, limits_idleness=True)
 
     def heart(self, purpose: str) -> Database:
         """For short units of work, two at once at most, on connections that no other work can take."""

@@ -72,7 +72,7 @@ next AS (
         ORDER BY scheduled_at LIMIT 1) AS head)"""
 _TAKE_NAMED = """
 queued AS (
-    SELECT id FROM {job} WHERE {named} AND scheduled_at IS NULL FOR UPDATE SKIP LOCKED)"""
+    SELECT id FROM {job} WHERE {named} AND coalesce(scheduled_at IS NULL, false) FOR UPDATE SKIP LOCKED)"""
 _LOOK_NOT = "next AS (SELECT NULL::float8 AS seconds, (SELECT count FROM told))"
 _RESULT = "\nSELECT next.*, taken.* FROM next LEFT JOIN taken ON true"
 
@@ -104,7 +104,9 @@ _QUEUED = f"""
 (hashtext(task_name), id) > (hash, after) AND hashtext(task_name) <= hash AND coalesce(task_name = name, false)
 AND scheduled_at IS NULL AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"""
 
-# For who has taken all that there was, and is told of these: they can be looked up.
+# For who has taken all that there was, and is told of these: they can be looked up. By the primary key: whether they
+# are scheduled is asked in coalesce(), because a plan that was made for an empty table might read an index of those
+# else, all of it, and serve until the table is analyzed.
 _NAMED = f"""
 id = ANY (%(ids)s::bigint[]) AND task_name = ANY (%(tasks)s::text[])
 AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"""
@@ -170,7 +172,7 @@ _CLAIM_NAMED = _claiming(*_NEWS, chosen="SELECT id FROM queued", chunks=_ONE_CHU
 _DUE_OF_NAMED = _with_parts(
     """
 SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8
-FROM {job} WHERE {named} AND scheduled_at IS NOT NULL""",
+FROM {job} WHERE {named} AND coalesce(scheduled_at IS NOT NULL, false)""",
     named=_NAMED,
 )
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
-from time import monotonic
 from typing import Any
 
 import psycopg
@@ -59,14 +58,6 @@ class Direct:
         self._encoding = "utf-8" if encoding == "ascii" else encoding  # as psycopg: the server takes any bytes
         self._reading = Transformer(connection)
         self._prepared: dict[str, bytes] = {}  # names, by statements
-        #: When the server has planned these anew, by the monotonic clock.
-        self.planned_at = monotonic()
-
-    def plan_anew(self) -> None:
-        """Has the server plan prepared statements anew."""
-        self.planned_at = monotonic()
-        if self.connection.prepare_threshold is not None:  # else there are none; see pooling
-            self.connection.execute("DISCARD PLANS", prepare=False)
 
     def execute(self, statement: Numbered, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows that a statement returns. It is prepared once, unless the connection may keep nothing prepared.
