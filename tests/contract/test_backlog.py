@@ -15,7 +15,8 @@ JOBS = 1200
 
 @pytest.mark.owner
 def test_what_can_not_be_written_keeps_the_worker_from_taking_more(q: Queuer, config: DatabaseConfiguration) -> None:
-    q.add_task_with_name(lambda: None, "task")
+    runs: list[None] = []
+    q.add_task_with_name(lambda: runs.append(None), "task")
     q.add_jobs(BatchJob("task") for _ in range(JOBS))
     options: dict[str, Any] = config.connection_parameters
     running = "SELECT count(*) FROM job WHERE status = 'RUNNING'"
@@ -37,4 +38,4 @@ def test_what_can_not_be_written_keeps_the_worker_from_taking_more(q: Queuer, co
         assert q.wait_for_job_finished(late.rid, 30) is not None
         q.stop()
     assert q.get_jobs() == []
-    assert {job.attempts for job in q.get_jobs_ended(entries=1000)} == {1}
+    assert len(runs) == JOBS + 1  # by runs, not by attempts: one may have waited for a slot in vain
