@@ -102,6 +102,7 @@ class Supervisor:
             claim_named=self._claim_named,
             room=self._room,
             run=self._run,
+            ran_dry=self._missing_keys.look,
         )
         self._heartbeat = Heartbeat(
             self._runner,
@@ -219,10 +220,7 @@ class Supervisor:
         self._runner.run(jobs)
 
     def _claim(self, limit: int, marks: Mapping[str, int], *, queued_only: bool) -> Claim:
-        claim = self._claimed(partial(work.claim, limit=limit, marks=marks, queued_only=queued_only))
-        if len(claim.jobs) < limit:
-            self._missing_keys.look()  # now that the worker has got all that it could
-        return claim
+        return self._claimed(partial(work.claim, limit=limit, marks=marks, queued_only=queued_only))
 
     def _claim_named(self, ids: Sequence[int]) -> Claim:
         return self._claimed(partial(work.claim_named, ids=ids))

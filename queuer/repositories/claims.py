@@ -86,10 +86,12 @@ coalesce(jsonb_typeof(options -> 'schedule' -> 'next_interval') IS DISTINCT FROM
 _READABLE = "coalesce(key_id IS NULL OR key_id = ANY (%(keys)s::text[]), false)"
 
 # Retries, and what was given back, too. A predicate of the index must be repeated to the letter.
-_SCHEDULED = f"task_name = name AND scheduled_at IS NOT NULL AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"
+_ANY_SCHEDULED = f"task_name = name AND scheduled_at IS NOT NULL AND status <> 'RUNNING' AND {_FITS}"
+_SCHEDULED = f"{_ANY_SCHEDULED} AND {_READABLE}"
 
 # Stable, unlike clock_timestamp(), so the index can be searched for it.
-_DUE = f"{_SCHEDULED} AND scheduled_at <= statement_timestamp()"
+_IS_DUE = "scheduled_at <= statement_timestamp()"
+_DUE = f"{_SCHEDULED} AND {_IS_DUE}"
 
 # `after` is the id up to which the queued jobs of a task are taken. Before it lie the dead entries of those that ended:
 # as long as anybody holds an old snapshot PostgreSQL can't remove them, and would read them again with each claim.
@@ -100,9 +102,10 @@ _DUE = f"{_SCHEDULED} AND scheduled_at <= statement_timestamp()"
 # expect few, and sort them all.
 #
 # A scheduled job without an instant, which only another program can have added, is due at once.
-_QUEUED = f"""
+_ANY_QUEUED = f"""
 (hashtext(task_name), id) > (hash, after) AND hashtext(task_name) <= hash AND coalesce(task_name = name, false)
-AND scheduled_at IS NULL AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"""
+AND scheduled_at IS NULL AND status <> 'RUNNING' AND {_FITS}"""
+_QUEUED = f"{_ANY_QUEUED} AND {_READABLE}"
 
 # For who has taken all that there was, and is told of these: they can be looked up. By the primary key: whether they
 # are scheduled is asked in coalesce(), because a plan that was made for an empty table might read an index of those
@@ -258,19 +261,23 @@ def _read(found: list[tuple[Any, ...]]) -> tuple[Claim, Sequence[tuple[Any, ...]
     return Claim([ClaimedJob._make(row[3:]) for row in found], seconds_until_due), found
 
 
+# Led by the tasks, as a claim is, and in the order of its indexes: else the planner might read the jobs of all others.
 _MISSING_KEY = """
-SELECT key_id FROM {job}
-WHERE task_name = ANY (%(tasks)s::text[]) AND status <> 'RUNNING'
-    AND (scheduled_at <= now() OR scheduled_at IS NULL
-         AND hashtext(task_name) = ANY (array(SELECT hashtext(name) FROM unnest(%(tasks)s::text[]) AS name)))
-    AND {fits} AND NOT {readable}
+SELECT key_id
+FROM mine, LATERAL (
+    (SELECT key_id FROM {job} WHERE {queued} AND NOT {readable} ORDER BY hashtext(task_name), id LIMIT 1)
+    UNION ALL
+    (SELECT key_id FROM {job} WHERE {scheduled} AND {is_due} AND NOT {readable} ORDER BY scheduled_at LIMIT 1)) AS head
 LIMIT 1"""
-_MISSING_KEY = _with_parts(_MISSING_KEY, fits=_FITS, readable=_READABLE)
+_MISSING_KEY = _with_parts(
+    _MINE + _MISSING_KEY, queued=_ANY_QUEUED, scheduled=_ANY_SCHEDULED, is_due=_IS_DUE, readable=_READABLE
+)
 
 
 def missing_key(
     session: Session, tasks: Sequence[str], functions: Sequence[str] = (), keys: Sequence[str] = ()
 ) -> str | None:
     """The id of a key that is not among `keys`, by which a job is encrypted that could be claimed else."""
-    found = rows(session, _MISSING_KEY, {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)})
+    abilities = {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
+    found = rows(session, _MISSING_KEY, {**abilities, "after": [0] * len(tasks)})
     return found[0][0] if found else None

@@ -46,6 +46,7 @@ class Claimer:
         claim_named: Takes the queued ones among these jobs, and tells when the first of the others among them is due.
         room: How many jobs to get now. `wake` has to be called when it grows.
         run: Begins jobs, as soon as there is a slot for each.
+        ran_dry: Told when a claim brought less than there was room for, and what it brought has begun.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Claimer:
         claim_named: Callable[[Sequence[int]], Claim],
         room: Room,
         run: Callable[[Sequence[ClaimedJob]], None],
+        ran_dry: Callable[[], None] = lambda: None,
     ) -> None:
         self._claim = claim
         self._claim_by_name = claim_named
         self._room = room
         self._run = run
+        self._ran_dry = ran_dry
         self._loop = Loop("claimer", self._step)
         self._lock = threading.Lock()
         self._told: int | None = 0  # from which id on there are news
@@ -140,6 +143,7 @@ class Claimer:
         self._run(jobs)
         if len(jobs) == room:  # there may be more where these came from
             return 0
+        self._ran_dry()
         wait = self._wait()
         self._ask_at = monotonic() + wait
         return wait

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, insert, literal, select, text
 from sqlalchemy.orm import Session
 from support.jobs import FIRST, new_job, succeeded
 from support.keys import KEY, SECRET
@@ -31,11 +31,29 @@ def test_a_missing_key_is_found_where_a_job_could_be_claimed_with_it(session: Se
     jobs.insert_one(session, new_job())
     jobs.insert_one(session, sealed_new(CIPHER, new_job(options=IN_AN_HOUR)))
     jobs.insert_one(session, sealed_new(CIPHER, new_job("foreign")))
-    assert missing_key(session, TASKS) is None
+    assert missing_key(session, [*TASKS, "sleep"]) is None
     jobs.insert_one(session, sealed_new(CIPHER, new_job()))
     assert missing_key(session, TASKS) == MINE
     assert missing_key(session, TASKS, keys=["another"]) == MINE
     assert missing_key(session, TASKS, keys=["another", MINE]) is None
+
+
+@pytest.mark.owner
+def test_to_look_for_a_missing_key_reads_no_jobs_of_other_tasks(session: Session) -> None:
+    for task, count in (("foreign", 30_000), ("task", 3000)):
+        jobs_of_task = select(literal(task)).select_from(func.generate_series(1, count))
+        session.execute(insert(Job).from_select(["task_name"], jobs_of_task))
+    session.execute(text("ANALYZE"))
+    assert len(claim(session, FIRST, TASKS, limit=3000)) == 3000
+    before = rows_read(session)
+    assert missing_key(session, [*TASKS, "sleep"]) is None
+    assert rows_read(session) - before < 10_000
+
+
+def rows_read(session: Session) -> int:
+    """By this transaction, from the table of jobs."""
+    query = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'job'"
+    return int(session.scalar(text(query)) or 0)
 
 
 def test_a_scheduled_job_of_a_missing_key_sets_no_timer(session: Session) -> None:

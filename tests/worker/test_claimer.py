@@ -53,8 +53,14 @@ def table() -> Table:
     return Table()
 
 
-def made(table: Table, claim: Claiming | None = None) -> Claimer:
-    return Claimer(claim=claim or table.claim, claim_named=table.claim_named, room=table.room_for, run=table.run.put)
+def made(table: Table, claim: Claiming | None = None, ran_dry: Callable[[], None] = lambda: None) -> Claimer:
+    return Claimer(
+        claim=claim or table.claim,
+        claim_named=table.claim_named,
+        room=table.room_for,
+        run=table.run.put,
+        ran_dry=ran_dry,
+    )
 
 
 @pytest.fixture
@@ -190,6 +196,19 @@ def test_it_drains_until_a_claim_brings_less_than_it_might(table: Table, start: 
     claimer.wake()
     assert len(table.run.get(timeout=5)) == 1
     eventually(lambda: not claimer.is_draining)
+
+
+def test_it_says_that_it_ran_dry_when_the_last_jobs_have_begun(table: Table) -> None:
+    table.waiting = [claimed(id=n) for n in range(3)]
+    begun_before: SimpleQueue[int] = SimpleQueue()
+    claimer = made(table, ran_dry=lambda: begun_before.put(table.run.qsize()))
+    claimer.start()
+    assert eventually(table.run.qsize) == 1
+    table.room = 2
+    claimer.wake()
+    assert begun_before.get(timeout=5) == 2
+    claimer.stop()
+    assert begun_before.empty()
 
 
 def test_it_tells_whether_it_drains_when_it_asks_for_room(table: Table, start: Callable[[], Claimer]) -> None:
