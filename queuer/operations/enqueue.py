@@ -206,6 +206,7 @@ def _is_bare(item: object) -> bool:
         type(item) is BatchJob
         and type(item.parameters) is list
         and item.options is None
+        and type(item.parameters_keyed) is dict
         and not item.parameters_keyed
         and type(item.task) in (FunctionType, str)
         and is_plain(item.parameters)

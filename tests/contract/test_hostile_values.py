@@ -187,6 +187,12 @@ def test_public_methods_raise_documented_errors_alone(busy: Queuer, name: str, f
         CALLS[name](busy, make(first), make(second))
 
 
+@pytest.mark.parametrize("keyed", [NotImplemented, make(Recipe("hostile", ("object", ("__bool__",))))])
+def test_keyed_parameters_that_can_be_neither_true_nor_false_are_refused(busy: Queuer, keyed: Any) -> None:
+    with pytest.raises(TypeError, match="no dict of keyed ones"):
+        busy.add_jobs([BatchJob("echo", [], keyed)])
+
+
 #: Of one that runs nothing, so that what it is given stays there.
 REGISTERING: dict[str, Callable[[StaticQueuer, Any, Any], Any]] = {
     "add_task": lambda q, a, b: q.add_task(a, executor=b),
