@@ -199,7 +199,7 @@ class TaskRegistry:
             TaskNotRegistered: A callable that was not registered here.
             TypeError: Neither a callable nor a name.
         """
-        if isinstance(task, FunctionType) and (found := self._by_function.get(task)):
+        if type(task) is FunctionType and (found := self._by_function.get(task)):
             return found.name, found
         if is_a(task, Task):
             known = cast("Task", task)

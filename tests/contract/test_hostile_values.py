@@ -193,6 +193,11 @@ def test_keyed_parameters_that_can_be_neither_true_nor_false_are_refused(busy: Q
         busy.add_jobs([BatchJob("echo", [], keyed)])
 
 
+def test_what_can_not_say_what_it_is_is_no_task(busy: Queuer) -> None:
+    with pytest.raises(TypeError, match="allowed is a registered callable or a name"):
+        busy.add_job(make(Recipe("hostile", ("object", ("__class__",)))))
+
+
 #: Of one that runs nothing, so that what it is given stays there.
 REGISTERING: dict[str, Callable[[StaticQueuer, Any, Any], Any]] = {
     "add_task": lambda q, a, b: q.add_task(a, executor=b),
