@@ -26,10 +26,15 @@ _length = Struct("!i").pack
 _microseconds = Struct("!q").pack
 _NULL = _length(-1)
 _JSONB_VERSION = b"\x01"
+_start_of_jsonb = Struct("!ib").pack  # its length, and the version
 _START = Struct("!hi").pack  # the number of columns, and the length of a rid
 _START_OF_PLAIN, _START_OF_ALL = _START(len(_OF_PLAIN), 16), _START(len(_OF_ALL), 16)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+# What a plain job says beyond its rid, task and positional parameters; to compare takes less than `is_plain`.
+_MORE = slice(3, None)
+_NOTHING_MORE = NewJob(UUID(int=0), "")[_MORE]
 
 
 class Part(NamedTuple):
@@ -54,7 +59,7 @@ def parts(jobs: Iterable[NewJob], rids: list[UUID]) -> tuple[bool, Iterator[Part
 
     def plain_so_far(job: NewJob) -> bool:
         nonlocal are_plain
-        are_plain = are_plain and job.is_plain
+        are_plain = are_plain and (job[_MORE] == _NOTHING_MORE or job.is_plain)
         return are_plain
 
     grouped = groupby(chain(first, rest), plain_so_far)
@@ -78,10 +83,9 @@ def _chunks(row: Callable[[NewJob], bytes], jobs: Iterable[NewJob], rids: list[U
 
 
 def _plain_row(job: NewJob) -> bytes:
-    parameters = compact(job.parameters)
-    length = _length(len(parameters) + 1)
-    start = (_START_OF_PLAIN, job.rid.int.to_bytes(16), _name(job.task_name))
-    return b"".join((*start, length, _JSONB_VERSION, parameters))
+    rid, task_name, parameters, *_ = job
+    json = compact(parameters)
+    return b"".join((_START_OF_PLAIN, rid.int.to_bytes(16), _name(task_name), _start_of_jsonb(len(json) + 1, 1), json))
 
 
 def _row(job: NewJob) -> bytes:
