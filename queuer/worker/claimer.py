@@ -56,7 +56,7 @@ class Claimer:
         claim_named: Callable[[Sequence[int]], Claim],
         room: Room,
         run: Callable[[Sequence[ClaimedJob]], None],
-        ran_dry: Callable[[], None] = lambda: None,
+        ran_dry: Callable[[], None],
     ) -> None:
         self._claim = claim
         self._claim_by_name = claim_named
