@@ -6,9 +6,10 @@ channel's. The trigger in the migrations computes the same name for `added`.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import NamedTuple
 from uuid import UUID
 
 #: Jobs that one notification names at most: 50 rids of 37 bytes stay far below the 8,000 that PostgreSQL allows.
@@ -18,8 +19,23 @@ NAMED_AT_MOST = 50
 MOST_IN_RANGE = 10_000_000
 
 _ID = r"[1-9][0-9]{0,18}"
-_IDS = re.compile(rf"{_ID}(,{_ID})*|{_ID}-{_ID}")
+_ADDED = re.compile(rf"(?P<first>{_ID})(-(?P<last>{_ID})|:(?P<rids>.+))")
 _HIGHEST_ID = 2**63 - 1
+
+
+class Added(NamedTuple):
+    """The jobs that a notification of `added` names.
+
+    Args:
+        ids: From the first to the last of many; of few the first alone; empty = nobody knows which there are.
+        rids: Of a few, all of them.
+    """
+
+    ids: Sequence[int] = ()
+    rids: Collection[UUID] = ()
+
+
+NOBODY_KNOWS = Added()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +78,24 @@ def _channel(kind: str, schema: str) -> Channel:
     return Channel(name, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True))
 
 
-def read_ids(payload: str) -> Sequence[int]:
-    """The ids that a notification of `added` or `updated` names: `1,2,3`, or `5-99` for a range.
+def read_added(payload: str) -> Added:
+    """What a notification of `added` names: `5:` and the rids of a few jobs, of which 5 is the first; `5-99` of many.
 
     Anything else that somebody notified names none.
     """
-    if not _IDS.fullmatch(payload):
-        return []
-    ids = [int(id) for id in re.split("[-,]", payload)]
-    if max(ids) > _HIGHEST_ID:
-        return []
-    if "-" not in payload:
-        return ids
-    named = range(ids[0], ids[1] + 1)
-    return named if ids[1] - ids[0] < MOST_IN_RANGE else []
+    read = _ADDED.fullmatch(payload)
+    if read is None:
+        return NOBODY_KNOWS
+    first = int(read["first"])
+    if read["rids"]:
+        rids = read_rids(read["rids"])
+        return Added(range(first, first + 1), rids) if rids and first <= _HIGHEST_ID else NOBODY_KNOWS
+    last = int(read["last"])
+    return Added(range(first, last + 1)) if last <= _HIGHEST_ID and 0 <= last - first < MOST_IN_RANGE else NOBODY_KNOWS
 
 
 def read_rids(payload: str) -> set[UUID]:
-    """The rids that a notification of `ended` names."""
+    """The rids that a notification of `ended` or `updated` names."""
     try:
         return {UUID(rid) for rid in payload.split(",")}
     except ValueError:

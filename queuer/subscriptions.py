@@ -46,7 +46,7 @@ _CHANNELS: dict[Kind, Callable[[str], Channel]] = {
 
 
 class Find(Protocol):
-    """Reads jobs, wherever they are: by ids, or the ended ones by rids."""
+    """Reads jobs, live or ended, by ids or rids."""
 
     def __call__(self, ids: Collection[int], rids: Collection[UUID]) -> Sequence[Job | JobArchive]: ...
 
@@ -188,17 +188,16 @@ class Subscriptions:
         if payload is None:
             return self._look(kind)
         self._watches.pop(kind, None)
-        if kind is Kind.DELETE:
+        if kind is not Kind.INSERT:
             return self._find((), events.read_rids(payload))
-        ids = events.read_ids(payload)
-        if kind is Kind.UPDATE:
-            return self._find(ids, ())
-        found: list[Job | JobArchive] = []
-        for start in range(0, len(ids), BATCH):
-            new = [id for id in ids[start : start + BATCH] if id not in self._told]
-            found += self._find(new, ())
-        self._remember([job.id for job in found])
-        return found
+        added = events.read_added(payload)
+        found = list(self._find((), added.rids)) if added.rids else self._find_by_ids(added.ids)
+        new = [job for job in found if job.id not in self._told]
+        self._remember([job.id for job in new])
+        return new
+
+    def _find_by_ids(self, ids: Sequence[int]) -> list[Job | JobArchive]:
+        return [job for start in range(0, len(ids), BATCH) for job in self._find(ids[start : start + BATCH], ())]
 
     def _look(self, kind: Kind) -> Sequence[Job | JobArchive]:
         with self._lock:
@@ -206,8 +205,7 @@ class Subscriptions:
             if watch is None:  # the connection is new, and unlike the one before it goes through a pooler
                 self._watches[kind] = self._watch(kind)
                 return ()
-        ids = sorted(watch.look())
-        return [job for start in range(0, len(ids), BATCH) for job in self._find(ids[start : start + BATCH], ())]
+        return self._find_by_ids(sorted(watch.look()))
 
     def _remember(self, ids: Sequence[int]) -> None:
         self._told |= dict.fromkeys(ids)

@@ -222,8 +222,8 @@ class Supervisor:
     def _claim(self, limit: int, marks: Mapping[str, int], *, queued_only: bool) -> Claim:
         return self._claimed(partial(work.claim, limit=limit, marks=marks, queued_only=queued_only))
 
-    def _claim_named(self, ids: Sequence[int]) -> Claim:
-        return self._claimed(partial(work.claim_named, ids=ids))
+    def _claim_named(self, rids: Sequence[UUID]) -> Claim:
+        return self._claimed(partial(work.claim_named, rids=rids))
 
     def _claimed(self, claim: Callable[[Database, UUID, Abilities], Claim]) -> Claim:
         if self._is_claim_lost:
@@ -287,7 +287,7 @@ class Supervisor:
             self._heartbeat.wake()
 
     def _added(self, payload: str | None) -> None:
-        self._claimer.tell(events.read_ids(payload or ""))
+        self._claimer.tell(events.read_added(payload or ""))
 
     def _room(self, *, is_draining: bool) -> int:
         may_take = not self._is_stopping and self._reporter.backlog < self._most_unwritten

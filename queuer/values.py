@@ -53,7 +53,7 @@ class NewJob(NamedTuple):
         return self.rid if self.options.schedule and self.options.schedule.is_recurring else None
 
 
-#: An attempt at a job. Not the job's id: a failover that lost the last jobs gives their ids to others.
+#: An attempt at a job, which is known by its rid: a failover that lost the last jobs gives their ids to others.
 AttemptKey = tuple[UUID, int]
 
 
@@ -102,7 +102,6 @@ class Claim(NamedTuple):
 class HeldJob(NamedTuple):
     """A job that a worker runs, according to the database."""
 
-    id: int
     rid: UUID
     attempt: int
     is_cancelled: bool

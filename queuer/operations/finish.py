@@ -36,7 +36,7 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
         work, is_single = _writing(worker_rid, outcomes)
         written = database.run_single(work) if is_single else database.run(work)
     if len(written) < len(outcomes):
-        missing = [outcome for outcome in outcomes if outcome.job.id not in written]
+        missing = [outcome for outcome in outcomes if outcome.job.rid not in written]
         _explain(database, worker_rid, [outcome for outcome in missing if outcome.verdict is not Verdict.UNBEGUN])
 
 
@@ -48,25 +48,25 @@ def finish_within(session: "Session", worker_rid: UUID, outcome: Outcome) -> boo
     """
     if not results.hold(session, worker_rid, outcome.job):
         return False
-    return outcome.job.id in write(session, worker_rid, [outcome])
+    return outcome.job.rid in write(session, worker_rid, [outcome])
 
 
-def write(session: "Session", worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-    """Writes outcomes in a transaction of the caller's. Returns the ids of the jobs that were still this worker's."""
+def write(session: "Session", worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[UUID]:
+    """Writes outcomes in a transaction of the caller's. Returns the rids of the jobs that were still this worker's."""
     work, _ = _writing(worker_rid, outcomes)
     return work(session)
 
 
-def _writing(worker_rid: UUID, outcomes: Sequence[Outcome]) -> tuple[Work[set[int]], bool]:
-    """The work of writing outcomes, which returns the ids of the written ones, and whether it is one statement."""
+def _writing(worker_rid: UUID, outcomes: Sequence[Outcome]) -> tuple[Work[set[UUID]], bool]:
+    """The work of writing outcomes, which returns the rids of the written ones, and whether it is one statement."""
     ended = [outcome for outcome in outcomes if outcome.verdict in _ENDINGS]
     retried = [outcome for outcome in outcomes if outcome.verdict is Verdict.RETRY]
     unbegun = [outcome.job for outcome in outcomes if outcome.verdict is Verdict.UNBEGUN]
-    next_runs = {outcome.job.id: outcome.next_run_at for outcome in ended if outcome.next_run_at is not None}
+    next_runs = {outcome.job.rid: outcome.next_run_at for outcome in ended if outcome.next_run_at is not None}
 
-    def work(session: "Session") -> set[int]:
+    def work(session: "Session") -> set[UUID]:
         moved = results.archive(session, worker_rid, ended) if ended else set()
-        if follows := {id: at for id, at in next_runs.items() if id in moved}:
+        if follows := {rid: at for rid, at in next_runs.items() if rid in moved}:
             jobs.insert_next_runs(session, follows)
         waiting = results.reschedule(session, worker_rid, retried) if retried else set()
         return moved | waiting | (_give_back(session, worker_rid, unbegun) if unbegun else set())
@@ -74,7 +74,7 @@ def _writing(worker_rid: UUID, outcomes: Sequence[Outcome]) -> tuple[Work[set[in
     return work, not next_runs and not unbegun and not (ended and retried)
 
 
-def _give_back(session: "Session", worker_rid: UUID, unbegun: Sequence[ClaimedJob]) -> set[int]:
+def _give_back(session: "Session", worker_rid: UUID, unbegun: Sequence[ClaimedJob]) -> set[UUID]:
     given = held.give_back(session, worker_rid, unbegun)
     steering.end_cancelled(session, given)
     return given
@@ -87,7 +87,7 @@ def _explain(database: Database, worker_rid: UUID, missing: Sequence[Outcome]) -
     before = database.run_single(lambda session: results.written_before(session, worker_rid, missing))
     for outcome in missing:
         told = (outcome.verdict.name, outcome.job.rid, outcome.job.attempt)
-        if outcome.job.id in before:
+        if outcome.job.rid in before:
             logger.info("the outcome %s of job %s, attempt %d, had been written before; the answer was lost", *told)
         else:
             logger.warning("dropped the outcome %s of job %s, attempt %d: the job is no longer this worker's", *told)

@@ -1,6 +1,7 @@
 """Finding jobs and workers."""
 
 from collections.abc import Collection, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -60,16 +61,18 @@ def ended_or_none_yet(session: "Session", rid: UUID) -> JobArchive | None:
 
 
 def wherever(database: Database, ids: Collection[int], rids: Collection[UUID]) -> Sequence[Job | JobArchive]:
-    """Jobs by their ids, live or ended, and ended ones by their rids, in the order of their ids."""
+    """Jobs by their ids or rids, live or ended, in the order of their ids."""
 
     def work(session: "Session") -> list[Job | JobArchive]:
-        found: dict[int, Job | JobArchive] = {}
+        found: dict[UUID, Job | JobArchive] = {}
         if ids:  # the archive last: a job may move there between the two looks
-            found = {job.id: job for job in jobs.find_by_ids(session, ids)}
-            found |= {job.id: job for job in archive.find_by_ids(session, set(ids) - found.keys())}
+            found = {job.rid: job for job in jobs.find_by_ids(session, ids)}
+            left = set(ids) - {job.id for job in found.values()}
+            found |= {job.rid: job for job in archive.find_by_ids(session, left)}
         if rids:
-            found |= {job.id: job for job in archive.find(session, rids)}
-        return [found[id] for id in sorted(found)]
+            found |= {job.rid: job for job in jobs.find_all(session, rids)}
+            found |= {job.rid: job for job in archive.find(session, set(rids) - found.keys())}
+        return sorted(found.values(), key=attrgetter("id"))
 
     return database.run_single(work)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from queuer.cipher import Cipher
 from queuer.database.database import Database, Work
@@ -16,6 +17,8 @@ from queuer.sealing import resealed
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+_FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    last_id: int
+    last_rid: UUID
     changed: int
     unreadable: int
 
@@ -69,28 +72,28 @@ def _count(database: Database, table: Table) -> int:
 
 
 def _pass(database: Database, table: Table, size: int) -> Iterator[_Batch]:
-    """Goes through a table once, from its oldest job to its newest."""
-    last_id = 0
+    """Goes through a table once, in the order of the rids."""
+    last_rid = _FIRST
     while True:
-        batch = database.run(_rotating(database.cipher, table, last_id, size))
+        batch = database.run(_rotating(database.cipher, table, last_rid, size))
         if batch is None:
             return
         yield batch
-        last_id = batch.last_id
+        last_rid = batch.last_rid
 
 
-def _rotating(cipher: Cipher, table: Table, after: int, size: int) -> Work[_Batch | None]:
+def _rotating(cipher: Cipher, table: Table, after: UUID, size: int) -> Work[_Batch | None]:
     """The work of one transaction. Returns None when there was nothing to do."""
 
     def work(session: "Session") -> _Batch | None:
         rows = rotation.lock_batch(session, table, cipher.key_ids[0], after=after, limit=size)
         if not rows:
             return None
-        changes = {row["id"]: changed for row in rows if (changed := _resealed(cipher, row)) is not None}
+        changes = {row["rid"]: changed for row in rows if (changed := _resealed(cipher, row)) is not None}
         rotation.write(session, table, changes)
         if table is Job:
             rotation.wake(session)
-        return _Batch(rows[-1]["id"], len(changes), len(rows) - len(changes))
+        return _Batch(rows[-1]["rid"], len(changes), len(rows) - len(changes))
 
     return work
 

@@ -60,12 +60,12 @@ def _requeue(session: "Session") -> int:
 
 def _fail(session: "Session") -> int:
     failed = upkeep.fail_orphans(session)
-    following: dict[int, datetime] = {}
-    for id, options, count, planned_at, now in upkeep.series_of(session, failed) if failed else ():
+    following: dict[UUID, datetime] = {}
+    for rid, options, count, planned_at, now in upkeep.series_of(session, failed) if failed else ():
         with suppress(ValueError, TypeError, OverflowError):  # another program's options may make no sense
             schedule = Options.from_json(json.loads(options)).schedule
             if schedule and (next_at := next_occurrence(schedule, planned_at, count, now)):
-                following[id] = next_at
+                following[rid] = next_at
     if following:
         jobs.insert_next_runs(session, following)
     return len(failed)

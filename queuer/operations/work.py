@@ -29,10 +29,10 @@ def claim(
     )
 
 
-def claim_named(database: Database, worker_rid: UUID, can: Abilities, ids: Sequence[int]) -> Claim:
+def claim_named(database: Database, worker_rid: UUID, can: Abilities, rids: Sequence[UUID]) -> Claim:
     """Takes the queued ones among these jobs. Also tells when the first of the scheduled ones among them is due."""
     abilities = (can.tasks, can.next_interval_funcs, can.key_ids)
-    return database.run_direct(lambda direct: claims.take_named(direct, worker_rid, ids, *abilities))
+    return database.run_direct(lambda direct: claims.take_named(direct, worker_rid, rids, *abilities))
 
 
 def missing_key(database: Database, can: Abilities) -> str | None:
@@ -42,8 +42,8 @@ def missing_key(database: Database, can: Abilities) -> str | None:
     )
 
 
-def give_back(database: Database, worker_rid: UUID, jobs: Sequence[HeldJob] | None = None) -> set[int]:
-    """Queues again what the worker runs, all of it or these. Returns the ids.
+def give_back(database: Database, worker_rid: UUID, jobs: Sequence[HeldJob] | None = None) -> set[UUID]:
+    """Queues again what the worker runs, all of it or these. Returns the rids.
 
     Those that were cancelled end.
     """

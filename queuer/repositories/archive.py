@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from queuer.models import JobArchive
-from queuer.repositories.search import paged_jobs
+from queuer.repositories import search
 from queuer.values import Page
 
 
@@ -23,4 +23,4 @@ def find_by_ids(session: Session, ids: Collection[int]) -> Sequence[JobArchive]:
 
 def page(session: Session, wanted: Page) -> Sequence[JobArchive]:
     """Ended jobs, newest first."""
-    return session.scalars(paged_jobs(JobArchive, wanted)).all()
+    return search.ended(session, wanted)

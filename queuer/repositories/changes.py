@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from queuer.models import Job, JobArchive
 from queuer.models.job import IS_RUNNING, IS_SCHEDULED
+from queuer.repositories import in_order
 from queuer.states import JobStatus
 
 #: Retries that are due later are not looked at: there may be any number of scheduled jobs.
@@ -19,17 +20,21 @@ State = tuple[int, JobStatus]
 
 def newest_id(session: Session) -> int:
     """The greatest id among live and ended jobs; 0 = there are none."""
-    return max(session.scalar(select(func.max(table.id))) or 0 for table in (Job, JobArchive))
+    return max(in_order.newest_id(session), session.scalar(select(func.max(JobArchive.id))) or 0)
 
 
 def ids_after(session: Session, newest: int, others: Collection[int], limit: int) -> set[int]:
     """The first `limit` ids of jobs that are greater than `newest`, and those among `others`, live or ended."""
-    newer: set[int] = set()
+    # In this order: a job that ends meanwhile is in the second.
+    newer = {
+        *session.scalars(select(Job.id).where(in_order.is_among(Job.id > newest, newest_first=False, limit=limit)))
+    }
+    is_newer = select(JobArchive.id).where(JobArchive.id > newest).order_by(JobArchive.id).limit(limit)
+    newer.update(session.scalars(is_newer))
     found: set[int] = set()
-    for table in (Job, JobArchive):  # in this order: a job that ends meanwhile is in the second
-        newer.update(session.scalars(select(table.id).where(table.id > newest).order_by(table.id).limit(limit)))
-        if others:
-            found.update(session.scalars(select(table.id).where(table.id.in_(others))))
+    if others:
+        found.update(session.scalars(select(Job.id).where(in_order.is_among(Job.id.in_(others)))))
+        found.update(session.scalars(select(JobArchive.id).where(JobArchive.id.in_(others))))
     return found | set(sorted(newer)[:limit])
 
 
@@ -37,7 +42,7 @@ def under_way(session: Session, others: Collection[int]) -> Mapping[int, State]:
     """Live jobs that run or wait for a retry, and those among `others`."""
     chosen = [IS_RUNNING, IS_SCHEDULED & (Job.attempts > 0) & (Job.scheduled_at < func.now() + SOON)]
     if others:
-        chosen.append(Job.id.in_(others))
+        chosen.append(in_order.is_among(Job.id.in_(others)))
     found: dict[int, State] = {}
     for condition in chosen:  # one by one: each has an index of its own
         rows = session.execute(select(Job.id, Job.attempts, Job.status).where(condition))

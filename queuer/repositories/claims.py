@@ -25,7 +25,7 @@ from queuer.values import MOST_ATTEMPTS, NO_MARKS, Claim, ClaimedJob
 # Both indexes hold running jobs, too: a claim changes no column that stands in an index or its predicate, so the new
 # version of a row needs no new entries in any of them.
 #
-# Ids are handed over as an array, because the planner can't know how many there are, and would scan the table to join.
+# Rids are handed over as an array, because the planner can't know how many there are, and would scan the table to join.
 _MINE = """
 WITH mine AS (
     SELECT name, hashtext(name) AS hash, after
@@ -39,9 +39,9 @@ due_share AS (
           LIMIT %(limit)s) AS first
     GROUP BY name),
 due AS (
-    SELECT id
+    SELECT rid
     FROM due_share, LATERAL (
-        SELECT id FROM {job} WHERE {due} ORDER BY scheduled_at LIMIT share FOR UPDATE SKIP LOCKED) AS head)"""
+        SELECT rid FROM {job} WHERE {due} ORDER BY scheduled_at LIMIT share FOR UPDATE SKIP LOCKED) AS head)"""
 _TAKE_QUEUED = """
 queued_share AS (
     SELECT name, hash, after, count(*) AS share
@@ -52,27 +52,27 @@ queued_share AS (
           LIMIT {left}) AS first
     GROUP BY name, hash, after),
 queued AS (
-    SELECT id
+    SELECT rid
     FROM queued_share, LATERAL (
-        SELECT id FROM {job} WHERE {queued} ORDER BY hashtext(task_name), id LIMIT share
+        SELECT rid FROM {job} WHERE {queued} ORDER BY hashtext(task_name), id LIMIT share
         FOR UPDATE SKIP LOCKED) AS head)"""
 _TAKE = """
 taken AS ({taken}),
 told AS (
     SELECT count(pg_catalog.pg_notify(%(updated)s, names))
-    FROM (SELECT string_agg(id::text, ',') AS names FROM {chunks}) AS named
+    FROM (SELECT string_agg(rid::text, ',') AS names FROM {chunks}) AS named
     WHERE NOT (SELECT pg_try_advisory_xact_lock(%(updated_key)s)))"""
-_CHUNKS = "(SELECT id, (row_number() OVER () - 1) / {named_at_most} AS chunk FROM taken) AS numbered GROUP BY chunk"
+_CHUNKS = "(SELECT rid, (row_number() OVER () - 1) / {named_at_most} AS chunk FROM taken) AS numbered GROUP BY chunk"
 _ONE_CHUNK = "taken HAVING count(*) > 0"  # of as many jobs as one notification names: less work
 _LOOK_AHEAD = """
 next AS (
     SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8 AS seconds, (SELECT count FROM told)
     FROM mine, LATERAL (
-        SELECT scheduled_at FROM {job} WHERE {scheduled} AND id NOT IN (SELECT id FROM due)
+        SELECT scheduled_at FROM {job} WHERE {scheduled} AND rid NOT IN (SELECT rid FROM due)
         ORDER BY scheduled_at LIMIT 1) AS head)"""
 _TAKE_NAMED = """
 queued AS (
-    SELECT id FROM {job} WHERE {named} AND coalesce(scheduled_at IS NULL, false) FOR UPDATE SKIP LOCKED)"""
+    SELECT rid FROM {job} WHERE {named} AND coalesce(scheduled_at IS NULL, false) FOR UPDATE SKIP LOCKED)"""
 _LOOK_NOT = "next AS (SELECT NULL::float8 AS seconds, (SELECT count FROM told))"
 _RESULT = "\nSELECT next.*, taken.* FROM next LEFT JOIN taken ON true"
 
@@ -97,9 +97,8 @@ _DUE = f"{_SCHEDULED} AND {_IS_DUE}"
 # as long as anybody holds an old snapshot PostgreSQL can't remove them, and would read them again with each claim.
 #
 # (hashtext(task_name), id) > (hash, after) AND hashtext(task_name) <= hash says that the hashes are the same and
-# id > after, in a way that only this index is in order for. With the other, the planner might walk over the jobs of all
-# tasks by the primary key. That the names are the same, too, stands in coalesce(), as in _FITS: else the planner would
-# expect few, and sort them all.
+# id > after, in a way that only this index is in order for. That the names are the same, too, stands in coalesce(), as
+# in _FITS: else the planner would expect few, and sort them all.
 #
 # A scheduled job without an instant, which only another program can have added, is due at once.
 _ANY_QUEUED = f"""
@@ -111,7 +110,7 @@ _QUEUED = f"{_ANY_QUEUED} AND {_READABLE}"
 # are scheduled is asked in coalesce(), because a plan that was made for an empty table might read an index of those
 # else, all of it, and serve until the table is analyzed.
 _NAMED = f"""
-id = ANY (%(ids)s::bigint[]) AND task_name = ANY (%(tasks)s::text[])
+rid = ANY (%(rids)s::uuid[]) AND task_name = ANY (%(tasks)s::text[])
 AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"""
 
 
@@ -150,7 +149,7 @@ def _claiming(*parts: str, chosen: str, left: str = "%(limit)s", chunks: str = _
         scheduled=_SCHEDULED,
         named=_NAMED,
         left=left,
-        taken=taking(f"id = ANY (array({chosen}))"),
+        taken=taking(f"rid = ANY (array({chosen}))"),
         chunks=chunks,
         named_at_most=str(NAMED_AT_MOST),
     )
@@ -163,15 +162,15 @@ _CLAIM = _claiming(
     _TAKE,
     _LOOK_AHEAD,
     left="%(limit)s - (SELECT count(*) FROM due)",
-    chosen="SELECT id FROM due UNION ALL SELECT id FROM queued",
+    chosen="SELECT rid FROM due UNION ALL SELECT rid FROM queued",
 )
 # For a worker that drains a backlog, and knows when the next scheduled job is due: a fifth less work for few jobs.
 _BACKLOG = (_MINE, _TAKE_QUEUED, _TAKE, _LOOK_NOT)
-_CLAIM_QUEUED = _claiming(*_BACKLOG, chosen="SELECT id FROM queued")
-_CLAIM_FEW_QUEUED = _claiming(*_BACKLOG, chosen="SELECT id FROM queued", chunks=_ONE_CHUNK)
+_CLAIM_QUEUED = _claiming(*_BACKLOG, chosen="SELECT rid FROM queued")
+_CLAIM_FEW_QUEUED = _claiming(*_BACKLOG, chosen="SELECT rid FROM queued", chunks=_ONE_CHUNK)
 # For an idle worker: half of the work for one job.
 _NEWS = (f"WITH {_TAKE_NAMED.lstrip()}", _TAKE, _LOOK_NOT)
-_CLAIM_NAMED = _claiming(*_NEWS, chosen="SELECT id FROM queued", chunks=_ONE_CHUNK)
+_CLAIM_NAMED = _claiming(*_NEWS, chosen="SELECT rid FROM queued", chunks=_ONE_CHUNK)
 _DUE_OF_NAMED = _with_parts(
     """
 SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8
@@ -227,20 +226,20 @@ def take(
 def take_named(
     session: Session | Direct,
     worker_rid: UUID,
-    ids: Sequence[int],
+    rids: Sequence[UUID],
     tasks: Sequence[str],
     functions: Sequence[str] = (),
     keys: Sequence[str] = (),
 ) -> Claim:
-    """`take`, of those jobs alone that have these ids and are queued. Tells when the first of the scheduled ones among
+    """`take`, of those jobs alone that have these rids and are queued. Tells when the first of the scheduled ones among
     them is due. For a worker that has taken all others.
 
     Args:
-        ids: `NAMED_AT_MOST` of them at most.
+        rids: `NAMED_AT_MOST` of them at most.
     """
-    parameters = _parameters(session, worker_rid, tasks, functions, keys) | {"ids": list(ids)}
+    parameters = _parameters(session, worker_rid, tasks, functions, keys) | {"rids": list(rids)}
     claim, _ = _read(rows(session, _CLAIM_NAMED, parameters))
-    if len(claim.jobs) == len(ids):
+    if len(claim.jobs) == len(rids):
         return claim
     return claim._replace(seconds_until_due=rows(session, _DUE_OF_NAMED, parameters)[0][0])
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection, Connection, sql
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, DateTime, bindparam, column, func, literal, select
+from sqlalchemy import ARRAY, ColumnElement, DateTime, Uuid, bindparam, column, func, literal, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, class_mapper
@@ -18,9 +18,8 @@ from sqlalchemy.util import await_only
 
 from queuer.models import Job, JobArchive
 from queuer.payload import compact, decode, is_plain
-from queuer.repositories import copying
+from queuer.repositories import copying, in_order, search
 from queuer.repositories.direct import Direct, rows, schema_of
-from queuer.repositories.search import paged_jobs
 from queuer.states import JobStatus
 from queuer.values import MOST_RUNS, NewJob, Page
 
@@ -80,7 +79,9 @@ def insert_plain(session: Session | Direct, job: NewJob) -> Job:
         ((id, created_at, text),) = rows(session, _INSERT_AND_READ, values)
         parameters = decode(text)
     inserted = _MANAGER.new_instance()
-    instance_state(inserted).key = _MAPPER.identity_key_from_primary_key((id,))  # so it counts as loaded, and detached
+    instance_state(inserted).key = _MAPPER.identity_key_from_primary_key(
+        (job.rid,)
+    )  # so it counts as loaded, and detached
     inserted.__dict__ |= {
         **_DEFAULTS,
         "id": id,
@@ -134,16 +135,14 @@ def delete(session: Session, rid: UUID) -> None:
     session.execute(sql_delete(Job).where(Job.rid == rid))
 
 
-def insert_next_runs(session: Session, next_runs: Mapping[int, datetime]) -> None:
-    """Inserts the next runs of recurring jobs, by the ids under which the last ones were archived.
+def insert_next_runs(session: Session, next_runs: Mapping[UUID, datetime]) -> None:
+    """Inserts the next runs of recurring jobs, by the rids of the last ones, which have been archived.
 
     Not of those that were cancelled.
     """
     run = (
-        func.unnest(
-            bindparam("ids", type_=ARRAY(BigInteger)), bindparam("instants", type_=ARRAY(DateTime(timezone=True)))
-        )
-        .table_valued(column("id", BigInteger), column("at", DateTime(timezone=True)))
+        func.unnest(bindparam("rids", type_=ARRAY(Uuid)), bindparam("instants", type_=ARRAY(DateTime(timezone=True))))
+        .table_valued(column("rid", Uuid), column("at", DateTime(timezone=True)))
         .render_derived(name="run")
     )
     last = JobArchive.__table__.c
@@ -155,9 +154,9 @@ def insert_next_runs(session: Session, next_runs: Mapping[int, datetime]) -> Non
         "occurrence_at": run.c.at,
     }
     goes_on = (last.status != JobStatus.CANCELLED.value, last.schedule_count < MOST_RUNS)
-    chosen = select(*values.values()).where(last.id == run.c.id, *goes_on)
+    chosen = select(*values.values()).where(last.rid == run.c.rid, *goes_on)
     statement = insert(Job.__table__).from_select(list(values), chosen)  # type: ignore[arg-type]
-    session.execute(statement, {"ids": list(next_runs), "instants": list(next_runs.values())})
+    session.execute(statement, {"rids": list(next_runs), "instants": list(next_runs.values())})
 
 
 def insert_many(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
@@ -226,9 +225,14 @@ def get(session: Session, rid: UUID) -> Job:
     return session.scalars(select(Job).where(Job.rid == rid)).one()
 
 
+def find_all(session: Session, rids: Collection[UUID]) -> Sequence[Job]:
+    """The live ones among these jobs."""
+    return session.scalars(select(Job).where(Job.rid.in_(rids))).all()
+
+
 def find_by_ids(session: Session, ids: Collection[int]) -> Sequence[Job]:
     """The live ones among these jobs."""
-    return session.scalars(select(Job).where(Job.id.in_(ids))).all()
+    return session.scalars(in_order.jobs(Job.id.in_(ids))).all()
 
 
 def find(session: Session, rid: UUID) -> Job | None:
@@ -238,4 +242,4 @@ def find(session: Session, rid: UUID) -> Job | None:
 
 def page(session: Session, wanted: Page) -> Sequence[Job]:
     """Live jobs, newest first."""
-    return session.scalars(paged_jobs(Job, wanted)).all()
+    return search.live(session, wanted)

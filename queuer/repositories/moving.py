@@ -11,7 +11,7 @@ _COMMON = [column.name for column in Job.__table__.columns if column.name in Job
 
 
 def moved_to_archive(gone: Delete, changes: Mapping[str, ColumnElement[Any]]) -> CTE:
-    """Makes of a DELETE of jobs a CTE that moves them, and holds their ids and rids.
+    """Makes of a DELETE of jobs a CTE that moves them, and holds their rids.
 
     Args:
         changes: What the archive's columns get instead of the job's; at least `status`.
@@ -20,4 +20,4 @@ def moved_to_archive(gone: Delete, changes: Mapping[str, ColumnElement[Any]]) ->
     values: dict[str, ColumnElement[Any]] = {**kept, "ended_at": func.clock_timestamp(), **changes}
     deleted = gone.returning(*(value.label(name) for name, value in values.items())).cte("deleted")
     entered = insert(JobArchive.__table__).from_select(list(values), select(*deleted.c))  # type: ignore[arg-type]
-    return entered.returning(JobArchive.id, JobArchive.rid).cte("moved")
+    return entered.returning(JobArchive.rid).cte("moved")

@@ -15,14 +15,15 @@ def waking(changed: CTE) -> ColumnElement[Any]:
     return select(func.pg_catalog.pg_notify(bindparam("added"), "")).select_from(changed).limit(1).scalar_subquery()
 
 
-def naming(changed: CTE, column: ColumnElement[Any], channel: str) -> ColumnElement[Any]:
-    """Tells a bound channel which rows the CTE changed, in notifications of a bounded size, if anybody listens.
+def naming(changed: CTE, channel: str) -> ColumnElement[Any]:
+    """Tells a bound channel the rids of the rows that the CTE changed, in notifications of a bounded size, if anybody
+    listens.
 
     NOTIFY takes a lock on all of PostgreSQL at commit. Who listens holds an advisory lock, so trying that one first is
     cheap, and costs a needless notification at worst, when two try at once. To be selected.
     """
     number = (func.row_number().over() - 1) // NAMED_AT_MOST
-    numbered = select(cast(column, Text).label("name"), number.label("chunk")).select_from(changed).subquery()
+    numbered = select(cast(changed.c.rid, Text).label("name"), number.label("chunk")).select_from(changed).subquery()
     chunks = select(func.string_agg(numbered.c.name, ",").label("names")).group_by(numbered.c.chunk).subquery()
     # In a subquery of its own it is asked first, and once: when nobody listens, nothing is named.
     unheard = select(func.pg_try_advisory_xact_lock(bindparam(f"{channel}_key"))).scalar_subquery()
@@ -30,9 +31,9 @@ def naming(changed: CTE, column: ColumnElement[Any], channel: str) -> ColumnElem
     return told.scalar_subquery()
 
 
-def ids_of(changed: CTE) -> ColumnElement[Any]:
-    """The ids of the rows that the CTE changed, as an array. To be selected."""
-    return select(func.array_agg(changed.c.id)).scalar_subquery()
+def rids_of(changed: CTE) -> ColumnElement[Any]:
+    """The rids of the rows that the CTE changed, as an array. To be selected."""
+    return select(func.array_agg(changed.c.rid)).scalar_subquery()
 
 
 def bound(session: Session | Direct, **of: Callable[[str], Channel]) -> dict[str, Any]:

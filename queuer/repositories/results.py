@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
+    CTE,
     ColumnElement,
     Double,
     Integer,
@@ -40,12 +40,11 @@ from queuer.models import Job, JobArchive
 from queuer.repositories.direct import Direct, Prepared
 from queuer.repositories.idleness import limited
 from queuer.repositories.moving import moved_to_archive
-from queuer.repositories.notify import bound, ids_of, naming, waking
+from queuer.repositories.notify import bound, naming, waking
 from queuer.states import JobStatus
 from queuer.values import ClaimedJob, Outcome, Verdict
 
 _FIELDS = {
-    "id": BigInteger,
     "rid": Uuid,
     "attempt": Integer,
     "verdict": Text,
@@ -71,7 +70,7 @@ def _array(name: str) -> ColumnElement[Any]:
     return Grouping(bindparam(_PARAMETER + name, type_=ARRAY(_FIELDS[name])))
 
 
-# They are looked up by the job, in the array of ids, which is in order: a search of ten steps in a thousand. To join
+# They are looked up by the job, in the array of rids, which is in order: a search of ten steps in a thousand. To join
 # with them, PostgreSQL would have to make rows of them first, and to keep those for the case that a job changes under
 # its hands: nearly half of its work for ten ended jobs.
 def _said(name: str) -> ColumnElement[Any]:
@@ -79,7 +78,7 @@ def _said(name: str) -> ColumnElement[Any]:
     return _array(name)[_PLACE]
 
 
-_PLACE = func.width_bucket(Job.id, _array("id"), type_=Integer)
+_PLACE = func.width_bucket(Job.rid, _array("rid"), type_=Integer)
 # Results that are all the same, as those of tasks that return nothing, are said once.
 _RESULTS = _array("results")[func.least(_PLACE, func.cardinality(_array("results")))]
 _SECOND = literal_column("interval '1 second'", Interval)
@@ -87,8 +86,7 @@ _IS_CANCELLED = Job.cancel_requested_at.is_not(None)
 
 
 _STILL_MINE = and_(
-    Job.id == any_(_array("id")),
-    Job.rid == _said("rid"),  # a failover that lost the last jobs gives their ids to others
+    Job.rid == any_(_array("rid")),
     Job.attempts == _said("attempt"),
     Job.worker_rid == bindparam("worker", type_=Job.rid.type),
 )
@@ -114,7 +112,7 @@ _FAILURES = case(
 )
 
 _WRITTEN = select(
-    func.unnest(_array("id"), type_=BigInteger).label("id"),
+    func.unnest(_array("rid"), type_=Uuid).label("rid"),
     func.unnest(_array("attempt"), type_=Integer).label("attempt"),
 ).subquery("outcome")
 _FAILED_THERE = func.jsonb_build_array(
@@ -129,7 +127,13 @@ def _archiving(told: Mapping[str, ColumnElement[Any]]) -> Any:
         **told,
     }
     moved = moved_to_archive(delete(Job).where(_STILL_MINE), values)
-    return select(ids_of(moved), naming(moved, moved.c.rid, "ended"))
+    return select(_unless_all(moved), naming(moved, "ended"))
+
+
+def _unless_all(changed: CTE) -> ColumnElement[Any]:
+    """The rids of the rows that the CTE changed; NULL = of all outcomes: to hand over a thousand takes time."""
+    rids = func.coalesce(func.array_agg(changed.c.rid), cast(array([]), ARRAY(Uuid)))
+    return select(case((func.count() < func.cardinality(_array("rid")), rids))).select_from(changed).scalar_subquery()
 
 
 def _archive_statement() -> Any:
@@ -160,10 +164,10 @@ def _reschedule_statement() -> Any:
             worker_rid=None,
             started_at=None,
         )
-        .returning(Job.id)
+        .returning(Job.rid)
         .cte("waiting")
     )
-    return select(ids_of(waiting), waking(waiting), naming(waiting, waiting.c.id, "updated"))
+    return select(_unless_all(waiting), waking(waiting), naming(waiting, "updated"))
 
 
 _ARCHIVE = Prepared(_archive_statement())
@@ -182,8 +186,7 @@ def hold(session: Session, worker_rid: UUID, job: ClaimedJob) -> bool:
     whether it is.
 
     From here on the transaction may not be left idle for long."""
-    mine = select(Job.id, limited()).where(
-        Job.id == job.id,
+    mine = select(Job.rid, limited()).where(
         Job.rid == job.rid,
         Job.worker_rid == worker_rid,
         Job.attempts == job.attempt,
@@ -192,61 +195,69 @@ def hold(session: Session, worker_rid: UUID, job: ClaimedJob) -> bool:
     return session.scalar(mine.with_for_update()) is not None
 
 
-def archive(session: Session | Direct, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-    """Moves ended jobs from `job` to `job_archive` and tells those who wait for them. Returns the ids of the moved.
+def archive(session: Session | Direct, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[UUID]:
+    """Moves ended jobs from `job` to `job_archive` and tells those who wait for them. Returns the rids of the moved.
 
     One statement: a job is in exactly one of the two tables, whatever happens.
     """
     channels = bound(session, ended=events.ended)
-    moved: set[int] = set()
+    moved: set[UUID] = set()
     for some in _in_order(outcomes):
         are_successes = _are_successes(some)
         statement = _ARCHIVE_SUCCESSES if are_successes else _ARCHIVE
         parameters = _parameters(worker_rid, some, in_full=not are_successes)
-        moved.update(statement.scalar(session, {**channels, **parameters}) or ())
+        moved |= _written(statement.scalar(session, {**channels, **parameters}), some)
     return moved
 
 
-def reschedule(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-    """Lets failed jobs wait for their retry as SCHEDULED rows, which any worker may take. Returns their ids.
+def reschedule(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[UUID]:
+    """Lets failed jobs wait for their retry as SCHEDULED rows, which any worker may take. Returns their rids.
 
     Tells the workers, whose timers are set for what was due next until now.
     """
     channels = bound(session, added=events.added, updated=events.updated)
-    waiting: set[int] = set()
+    waiting: set[UUID] = set()
     for some in _in_order(outcomes):
-        waiting.update(session.scalar(_RESCHEDULE, {**channels, **_parameters(worker_rid, some)}) or ())
+        waiting |= _written(session.scalar(_RESCHEDULE, {**channels, **_parameters(worker_rid, some)}), some)
     return waiting
 
 
-def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-    """The ids of those jobs that the worker has written these outcomes of already: it may not have heard the answer."""
-    ended = select(_WRITTEN.c.id).where(
-        JobArchive.id == _WRITTEN.c.id,
+def _written(unless_all: Sequence[UUID] | None, outcomes: Sequence[Outcome]) -> set[UUID]:
+    return set(map(_rid_of, outcomes) if unless_all is None else unless_all)
+
+
+def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[UUID]:
+    """The rids of jobs of which the worker has written these outcomes before: it may not have heard the answer."""
+    ended = select(_WRITTEN.c.rid).where(
+        JobArchive.rid == _WRITTEN.c.rid,
         JobArchive.attempts == _WRITTEN.c.attempt,
         JobArchive.worker_rid == bindparam("worker", type_=JobArchive.rid.type),
         JobArchive.status != JobStatus.FAILED,  # that may be the rescuer's doing; a failure of one's own is listed
     )
     failed = [
-        select(_WRITTEN.c.id).where(table.id == _WRITTEN.c.id, table.failures.contains(_FAILED_THERE))
+        select(_WRITTEN.c.rid).where(table.rid == _WRITTEN.c.rid, table.failures.contains(_FAILED_THERE))
         for table in (Job, JobArchive)
     ]
     return set(session.scalars(union_all(ended, *failed), _parameters(worker_rid, outcomes)))
 
 
 def _in_order(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
-    """Outcomes in the order of their jobs' ids, none of which comes twice: in one list, but for a failover that lost
-    the last jobs, and gave their ids to others."""
-    ordered = sorted(outcomes, key=_id_of)
-    distinct = {outcome.job.id: outcome for outcome in ordered}
+    """Outcomes in the order of their jobs' rids, none of which comes twice: in one list, unless there are outcomes of
+    several attempts at a job."""
+    ordered = sorted(outcomes, key=_number_of)
+    distinct = {outcome.job.rid: outcome for outcome in ordered}
     if len(distinct) == len(ordered):
         return [ordered]
-    others = [outcome for outcome in ordered if distinct[outcome.job.id] is not outcome]
+    others = [outcome for outcome in ordered if distinct[outcome.job.rid] is not outcome]
     return [list(distinct.values()), *_in_order(others)]
 
 
-def _id_of(outcome: Outcome) -> int:
-    return outcome.job.id
+def _rid_of(outcome: Outcome) -> UUID:
+    return outcome.job.rid
+
+
+def _number_of(outcome: Outcome) -> int:
+    return outcome.job.rid.int  # is compared faster, and in the same order as PostgreSQL's
 
 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome], *, in_full: bool = True) -> dict[str, Any]:
@@ -254,7 +265,6 @@ def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome], *, in_full: bool 
     results = [outcome.results for outcome in outcomes]
     fields: dict[str, list[Any] | None] = {
         **dict.fromkeys(_FIELDS),
-        "id": [job.id for job in jobs],
         "rid": [job.rid for job in jobs],
         "attempt": [job.attempt for job in jobs],
         "elapsed": [float(outcome.elapsed) for outcome in outcomes],

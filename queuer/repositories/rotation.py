@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
     ColumnElement,
     Text,
+    Uuid,
     bindparam,
     case,
     cast,
@@ -48,24 +49,24 @@ def count(session: Session, table: Table, key_id: str) -> int:
     return session.scalar(query) or 0
 
 
-def lock_batch(session: Session, table: Table, key_id: str, *, after: int, limit: int) -> Sequence[Mapping[str, Any]]:
-    """The next rows that are not wholly sealed by the key, by their ids, locked. What others lock is left out.
+def lock_batch(session: Session, table: Table, key_id: str, *, after: UUID, limit: int) -> Sequence[Mapping[str, Any]]:
+    """The next rows that are not wholly sealed by the key, by their rids, locked. What others lock is left out.
 
     Parameters and results come as texts.
     """
     columns = table.__table__.c
     texts = [_text(_json(columns, name)).label(name) for name in _JSON if name in columns]
-    names = ("id", "rid", "series_rid", "key_id", *_HOLDERS, *_TEXTS)
+    names = ("rid", "series_rid", "key_id", *_HOLDERS, *_TEXTS)
     query = select(*texts, *(columns[name] for name in names if name in columns))
-    batch = query.where(columns.id > after, _is_otherwise(table, key_id)).order_by(columns.id).limit(limit)
+    batch = query.where(columns.rid > after, _is_otherwise(table, key_id)).order_by(columns.rid).limit(limit)
     return [dict(row) for row in session.execute(batch.with_for_update(skip_locked=True)).mappings()]
 
 
-def write(session: Session, table: Table, changes: Mapping[int, Mapping[str, Any]]) -> None:
-    """Writes the fields of rows, by their ids. Those that are not given stay."""
+def write(session: Session, table: Table, changes: Mapping[UUID, Mapping[str, Any]]) -> None:
+    """Writes the fields of rows, by their rids. Those that are not given stay."""
     columns = table.__table__.c
     names = [name for name in _WRITTEN if name in columns]
-    types: dict[str, Any] = {"id": BigInteger, **dict.fromkeys(names, Text)}
+    types: dict[str, Any] = {"rid": Uuid, **dict.fromkeys(names, Text)}
     new = (
         func.unnest(*(bindparam(f"new_{name}", type_=ARRAY(kind)) for name, kind in types.items()))
         .table_valued(*(column(name, kind) for name, kind in types.items()))
@@ -79,8 +80,8 @@ def write(session: Session, table: Table, changes: Mapping[int, Mapping[str, Any
 
     values = {name: func.coalesce(written(name), columns[name]) for name in names}
     fields = {f"new_{name}": [_as_text(change.get(name)) for change in changes.values()] for name in names}
-    statement = update(table.__table__).where(columns.id == new.c.id).values(values)  # type: ignore[arg-type]
-    session.execute(statement, {"new_id": list(changes), **fields})
+    statement = update(table.__table__).where(columns.rid == new.c.rid).values(values)  # type: ignore[arg-type]
+    session.execute(statement, {"new_rid": list(changes), **fields})
 
 
 def wake(session: Session) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, any_, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from queuer import events
 from queuer.models import IS_QUEUED, IS_RUNNING, IS_SCHEDULED, Job, JobArchive, Worker
 from queuer.repositories.moving import moved_to_archive
-from queuer.repositories.notify import bound, ids_of, naming, tell
+from queuer.repositories.notify import bound, naming, rids_of, tell
 from queuer.states import JobStatus, WorkerRequest
 from queuer.values import Page
 
@@ -20,18 +20,18 @@ _MOVED = moved_to_archive(
         "error": literal("JobCancelled: the job was cancelled while it waited"),
     },
 )
-_CANCEL_WAITING = select(ids_of(_MOVED), naming(_MOVED, _MOVED.c.rid, "ended"))
+_CANCEL_WAITING = select(rids_of(_MOVED), naming(_MOVED, "ended"))
 
 _ENDED = moved_to_archive(
     delete(Job)
-    .where(Job.id == any_(bindparam("ids", type_=ARRAY(BigInteger))), or_(IS_QUEUED, IS_SCHEDULED))
+    .where(Job.rid == any_(bindparam("rids", type_=ARRAY(Uuid))), or_(IS_QUEUED, IS_SCHEDULED))
     .where(Job.cancel_requested_at.is_not(None)),
     {
         "status": literal(JobStatus.CANCELLED.value),
         "error": literal("JobCancelled: the job was cancelled while it ran, and its worker was lost or stopped"),
     },
 )
-_END_CANCELLED = select(ids_of(_ENDED), naming(_ENDED, _ENDED.c.rid, "ended"))
+_END_CANCELLED = select(rids_of(_ENDED), naming(_ENDED, "ended"))
 
 
 def cancel_waiting(session: Session, rid: UUID) -> bool:
@@ -39,12 +39,12 @@ def cancel_waiting(session: Session, rid: UUID) -> bool:
     return bool(session.scalar(_CANCEL_WAITING, {"rid": rid, **bound(session, ended=events.ended)}))
 
 
-def end_cancelled(session: Session, ids: Collection[int]) -> set[int]:
+def end_cancelled(session: Session, rids: Collection[UUID]) -> set[UUID]:
     """Moves those of the jobs into the archive that were cancelled while they ran and wait again since.
 
-    Who would have to claim them to see to it may never come. Returns their ids.
+    Who would have to claim them to see to it may never come. Returns their rids.
     """
-    return set(session.scalar(_END_CANCELLED, {"ids": list(ids), **bound(session, ended=events.ended)}) or ())
+    return set(session.scalar(_END_CANCELLED, {"rids": list(rids), **bound(session, ended=events.ended)}) or ())
 
 
 def ask_to_cancel(session: Session, rid: UUID) -> UUID | None:

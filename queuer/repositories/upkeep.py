@@ -31,7 +31,7 @@ from queuer.models import IS_RUNNING, Job, JobArchive, Worker
 from queuer.models.base import within_calendar
 from queuer.repositories.direct import schema_of
 from queuer.repositories.moving import moved_to_archive
-from queuer.repositories.notify import bound, ids_of, naming, waking
+from queuer.repositories.notify import bound, naming, rids_of, waking
 from queuer.repositories.timescale import functions_of
 from queuer.states import JobStatus, WorkerStatus
 
@@ -65,7 +65,7 @@ def mark_silent(session: Session, stale_after: float) -> list[UUID]:
 _OWNER_LIVES = exists().where(Worker.rid == Job.worker_rid, Worker.status != WorkerStatus.STOPPED)
 # A paused worker's open transaction may hold a row: that one waits for the next round.
 _ORPHANS = (
-    select(Job.id).where(IS_RUNNING, ~_OWNER_LIVES).order_by(Job.id).limit(BATCH).with_for_update(skip_locked=True)
+    select(Job.rid).where(IS_RUNNING, ~_OWNER_LIVES).order_by(Job.id).limit(BATCH).with_for_update(skip_locked=True)
 )
 # One that was cancelled is queued, and ends as cancelled.
 # Not above it: a count near the end of its type that another program wrote must not fail the rescue of all the others;
@@ -83,19 +83,19 @@ def _requeue_statement() -> Any:
     orphans = _ORPHANS.where(~_IS_HOPELESS).cte("orphans")
     requeued = (
         update(Job)
-        .where(Job.id == any_(func.array(select(orphans.c.id).scalar_subquery())))
+        .where(Job.rid == any_(func.array(select(orphans.c.rid).scalar_subquery())))
         .values(status=JobStatus.QUEUED, worker_rid=None, started_at=None, losses=_ONE_MORE)
-        .returning(Job.id)
+        .returning(Job.rid)
         .cte("requeued")
     )
-    return select(ids_of(requeued), waking(requeued), naming(requeued, requeued.c.id, "updated"))
+    return select(rids_of(requeued), waking(requeued), naming(requeued, "updated"))
 
 
 def _fail_statement() -> Any:
     orphans = _ORPHANS.where(_IS_HOPELESS).cte("orphans")
     error = f"WorkerLost: the worker died under the job {MOST_LOSSES + 1} times"
     moved = moved_to_archive(
-        delete(Job).where(Job.id == any_(func.array(select(orphans.c.id).scalar_subquery()))),
+        delete(Job).where(Job.rid == any_(func.array(select(orphans.c.rid).scalar_subquery()))),
         {
             "status": literal(JobStatus.FAILED.value),
             "error": literal(error),
@@ -103,33 +103,33 @@ def _fail_statement() -> Any:
             "series_error": case((Job.options_json[_NEXT_INTERVAL].astext.is_not(None), _NOBODY_TO_ASK)),
         },
     )
-    return select(ids_of(moved), naming(moved, moved.c.rid, "ended"))
+    return select(rids_of(moved), naming(moved, "ended"))
 
 
 _REQUEUE = _requeue_statement()
 _FAIL = _fail_statement()
 
 
-def requeue_orphans(session: Session) -> set[int]:
-    """Queues again the jobs whose worker has stopped or is not there. Returns their ids."""
+def requeue_orphans(session: Session) -> set[UUID]:
+    """Queues again the jobs whose worker has stopped or is not there. Returns their rids."""
     return set(session.scalar(_REQUEUE, bound(session, added=events.added, updated=events.updated)) or ())
 
 
-def fail_orphans(session: Session) -> set[int]:
+def fail_orphans(session: Session) -> set[UUID]:
     """Archives as FAILED the orphans under which too many workers died: else such a job would kill them all."""
     return set(session.scalar(_FAIL, bound(session, ended=events.ended)) or ())
 
 
-def series_of(session: Session, ids: Collection[int]) -> list[tuple[int, str, int, datetime, datetime]]:
-    """Of those ended jobs that have an interval: id, options as JSON, number and planned start of the run, and now."""
+def series_of(session: Session, rids: Collection[UUID]) -> list[tuple[UUID, str, int, datetime, datetime]]:
+    """Of those ended jobs that have an interval: rid, options as JSON, number and planned start of the run, and now."""
     planned_at = within_calendar(func.coalesce(JobArchive.occurrence_at, JobArchive.created_at))
     query = select(
-        JobArchive.id,
+        JobArchive.rid,
         cast(JobArchive.options_json, Text),
         JobArchive.schedule_count,
         planned_at,
         func.clock_timestamp(),
-    ).where(JobArchive.id.in_(ids), JobArchive.options_json[("schedule", "interval")].astext.is_not(None))
+    ).where(JobArchive.rid.in_(rids), JobArchive.options_json[("schedule", "interval")].astext.is_not(None))
     return [tuple(row) for row in session.execute(query)]
 
 

@@ -163,7 +163,7 @@ def _write(session: "Session", able: "Origin", outcome: Outcome) -> Outcome:
 
     planned = Planner(find).plan(outcome)
     written = write(session, WORKER_RID, [sealed_outcome(able.cipher, planned)])
-    if outcome.job.id not in written:
+    if outcome.job.rid not in written:
         raise QueuerError(f"the end of job {outcome.job.rid} can't be written: it is no longer there")
     return planned
 

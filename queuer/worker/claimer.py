@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import Protocol
+from uuid import UUID
 
-from queuer.events import NAMED_AT_MOST
+from queuer.events import NAMED_AT_MOST, NOBODY_KNOWS, Added
 from queuer.values import Claim, ClaimedJob
 from queuer.worker.loop import Loop
 
@@ -53,7 +54,7 @@ class Claimer:
         self,
         *,
         claim: Claiming,
-        claim_named: Callable[[Sequence[int]], Claim],
+        claim_named: Callable[[Sequence[UUID]], Claim],
         room: Room,
         run: Callable[[Sequence[ClaimedJob]], None],
         ran_dry: Callable[[], None],
@@ -66,7 +67,7 @@ class Claimer:
         self._loop = Loop("claimer", self._step)
         self._lock = threading.Lock()
         self._told: int | None = 0  # from which id on there are news
-        self._named: list[int] | None = None  # all that there are; None = there may be others
+        self._named: list[UUID] | None = None  # all that there are; None = there may be others
         self._marks: dict[str, int] = {}
         self._ask_at = self._start_over_at = self._due_at = 0.0
         self._shut_out = 0  # claims in a row that did not get what was due
@@ -82,15 +83,15 @@ class Claimer:
         """Whether it asks again as soon as there is room, since the last claim brought all that it was to bring."""
         return self._ask_at == 0.0
 
-    def tell(self, ids: Sequence[int] = ()) -> None:
-        """Says that there are new jobs: these, or nobody knows which."""
+    def tell(self, added: Added = NOBODY_KNOWS) -> None:
+        """Says that there are new jobs."""
         with self._lock:
             if self._told is None:
                 self._named = []
-            first = min(ids, default=0)
+            first = added.ids[0] if added.ids else 0
             self._told = first if self._told is None else min(first, self._told)
-            if self._named is not None and 0 < len(ids) <= NAMED_AT_MOST - len(self._named):
-                self._named += ids
+            if self._named is not None and 0 < len(added.rids) <= NAMED_AT_MOST - len(self._named):
+                self._named += added.rids
             else:
                 self._named = None
         self._loop.wake()
@@ -113,8 +114,8 @@ class Claimer:
             self._start_over_at = now + POLL_INTERVAL
         return self._claim_any(room)
 
-    def _take_note(self) -> tuple[bool, Sequence[int]]:
-        """Whether anything was told, and the ids of all that is new where they are known. It may lie below the marks.
+    def _take_note(self) -> tuple[bool, Sequence[UUID]]:
+        """Whether anything was told, and the rids of all that is new where they are known. It may lie below the marks.
 
         What is told from here on is for the next claim.
         """
@@ -125,7 +126,7 @@ class Claimer:
             self._marks = {task: min(mark, first - 1) for task, mark in self._marks.items()}
         return first is not None, named or ()
 
-    def _claim_named(self, named: Sequence[int], idle_until: float) -> float:
+    def _claim_named(self, named: Sequence[UUID], idle_until: float) -> float:
         due_at, self._due_at = self._due_at, 0.0  # should asking fail, ask for all
         jobs, due, _ = self._claim_by_name(named)
         self._due_at = due_at if due is None else min(due_at, monotonic() + due)

@@ -35,9 +35,9 @@ def plans(direct: Direct | Session) -> list[list[str]]:
     assert isinstance(direct, Direct)
     for queued_only, limit in ((False, 1), (True, 1), (True, 1000)):
         claims.take(direct, uuid4(), ["task"], limit, queued_only=queued_only)
-    claims.take_named(direct, uuid4(), [0], ["task"])
-    results.archive(direct, uuid4(), [succeeded(claimed(id=0))])
-    results.archive(direct, uuid4(), [failed(claimed(id=0))])
+    claims.take_named(direct, uuid4(), [uuid4()], ["task"])
+    results.archive(direct, uuid4(), [succeeded(claimed())])
+    results.archive(direct, uuid4(), [failed(claimed())])
     prepared = (
         "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements"
         " WHERE name LIKE 'queuer%' ORDER BY statement"
@@ -69,7 +69,7 @@ def test_statements_are_planned_alike_for_a_table_that_is_empty_and_for_one_that
     when_full = worker.run_direct(plans)
     worker.close()
     assert when_empty == when_full
-    named = [lines for lines in when_full if "Index Cond: (id = ANY ($1))" in lines]
+    named = [lines for lines in when_full if "Index Cond: (rid = ANY ($1))" in lines]
     assert len(named) == 4  # those of named jobs, and of outcomes
     assert all("pk_job" in "".join(lines) and "ix_job" not in "".join(lines) for lines in named)
 

@@ -18,7 +18,7 @@ from queuer.database.listener import Listener
 from queuer.database.liveness import SERVER_SIDE
 from queuer.database.liveness import Connection as Attended
 from queuer.database.sources import Source
-from queuer.events import Channel, read_ids, read_rids
+from queuer.events import NOBODY_KNOWS, Channel, read_added, read_rids
 from queuer.repositories import jobs, results
 from queuer.repositories.claims import claim
 from queuer.repositories.held import give_back
@@ -70,8 +70,8 @@ def test_an_insert_is_one_notification_however_many_rows(engine: Engine, added: 
         connection.execute(text("INSERT INTO job (task_name) SELECT 'task' FROM generate_series(1, 500)"))
     with alone(engine) as connection:
         connection.execute(text("INSERT INTO job (task_name) SELECT 'task' FROM generate_series(1, 500)"))
-    told = [read_ids(added.get(timeout=5) or "") for _ in range(3)]
-    assert [len(ids) for ids in told] == [500, 500, 500]
+    told = [read_added(added.get(timeout=5) or "") for _ in range(3)]
+    assert [len(named.ids) for named in told] == [500, 500, 500]
     assert nothing_more(added, engine, ADDED)
 
 
@@ -83,8 +83,8 @@ def test_a_rolled_back_insert_is_not_told(engine: Engine, added: Heard) -> None:
 
 def test_given_back_and_retried_jobs_wake_the_workers_too(engine: Engine, added: Heard) -> None:
     with Session(engine) as session, session.begin():
-        jobs.insert_many(session, [new_job(), new_job()])
-    assert len(read_ids(added.get(timeout=5) or "")) == 2
+        new = set(jobs.insert_many(session, [new_job(), new_job()]))
+    assert read_added(added.get(timeout=5) or "").rids == new
     with Session(engine) as session, session.begin():
         taken = claim(session, FIRST, ["task"], limit=2)
         results.reschedule(session, FIRST, [to_retry(taken[0])])
@@ -117,7 +117,7 @@ def test_nobody_is_told_when_nobody_listens(engine: Engine, listener: Listener, 
     assert nothing_more(updated, engine, UPDATED)
     with Session(engine) as session, session.begin():
         (taken,) = claim(session, FIRST, ["task"], limit=1)
-    assert updated.get(timeout=5) == str(taken.id)
+    assert updated.get(timeout=5) == str(taken.rid)
 
 
 def test_nobody_is_told_of_added_jobs_when_nobody_listens(engine: Engine, q: Queuer) -> None:
@@ -132,16 +132,16 @@ def test_nobody_is_told_of_added_jobs_when_nobody_listens(engine: Engine, q: Que
         asyncio.run(q.add_job_async("task"))
         ear.execute("SELECT pg_advisory_lock_shared(%s)", [ADDED.key])
         job = q.add_job("task")
-        assert [notified.payload for notified in ear.notifies(timeout=5, stop_after=1)] == [str(job.id)]
+        assert [notified.payload for notified in ear.notifies(timeout=5, stop_after=1)] == [f"{job.id}:{job.rid}"]
 
 
 @pytest.mark.owner
 def test_who_adds_in_a_transaction_keeps_nobody_from_listening(engine: Engine, listener: Listener) -> None:
     """Nor is the job lost on who begins to listen meanwhile."""
     with Session(engine) as session, session.begin():
-        jobs.insert_one(session, new_job())
+        job = jobs.insert_one(session, new_job())
         heard = listen(listener, ADDED)
-    assert len(read_ids(heard.get(timeout=5) or "")) == 1
+    assert read_added(heard.get(timeout=5) or "").rids == {job.rid}
 
 
 @pytest.mark.owner
@@ -154,7 +154,7 @@ def test_a_renamed_schema_is_heard_under_its_new_name(
         channel = events.added("afterwards")
         heard = listen(listener, channel)
         connection.execute(text("INSERT INTO afterwards.job (task_name) VALUES ('task')"))
-    assert read_ids(heard.get(timeout=5) or "") == [1]
+    assert read_added(heard.get(timeout=5) or "").ids == range(1, 2)
     assert nothing_more(heard, engine, channel)
 
 
@@ -195,7 +195,7 @@ def test_what_comes_while_the_listener_is_busy_is_heard_at_once(
             job = jobs.insert_one(session, new_job())
         holder.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ENDED.key})
         listening.result(timeout=5)
-    assert added.get(timeout=2) == str(job.id)
+    assert added.get(timeout=2) == f"{job.id}:{job.rid}"
 
 
 def test_what_somebody_notifies_in_another_encoding_ends_nothing(config: DatabaseConfiguration, engine: Engine) -> None:
@@ -205,7 +205,7 @@ def test_what_somebody_notifies_in_another_encoding_ends_nothing(config: Databas
         connection.execute(text("SELECT pg_notify(:channel, 'é')"), {"channel": ADDED.name})
     payload = heard.get(timeout=5)
     assert payload is not None  # which would say that the connection was lost
-    assert read_ids(payload) == []
+    assert read_added(payload) == NOBODY_KNOWS
     assert nothing_more(heard, engine, ADDED)
     listener.close()
 

@@ -77,6 +77,29 @@ def test_every_revision_goes_down_and_up_and_leaves_nothing(
         command.upgrade(config, "head")
 
 
+def test_what_of_an_application_refers_to_jobs_keeps_the_primary_key_from_changing(
+    root: Path, empty_engine: Engine, empty_config: DatabaseConfiguration
+) -> None:
+    """PostgreSQL itself would advise to drop the application's foreign key along with ours."""
+    config = Config()
+    config.set_main_option("script_location", str(root / "alembic"))
+    with empty_engine.begin() as connection:
+        config.attributes["target"] = migrate.Target(connection, "public", with_timescale=None)
+        command.upgrade(config, "0004")
+        connection.execute(text("CREATE TABLE one (job bigint CONSTRAINT of_id REFERENCES job ON DELETE SET NULL)"))
+        with pytest.raises(ConfigurationError, match="'of_id' of table one refers to the column id .* 0005 on; drop"):
+            command.upgrade(config, "0005")
+        connection.execute(text("ALTER TABLE one DROP CONSTRAINT of_id"))
+        connection.execute(text("CREATE TABLE other (job uuid CONSTRAINT of_rid REFERENCES job (rid))"))
+        command.upgrade(config, "0005")
+        connection.execute(text("INSERT INTO job (task_name) VALUES ('task')"))
+        connection.execute(text("INSERT INTO other SELECT rid FROM job"))
+        with pytest.raises(ConfigurationError, match="'of_rid' of table other refers to the column rid .* no primary"):
+            command.downgrade(config, "0004")
+        connection.execute(text("ALTER TABLE other DROP CONSTRAINT of_rid"))
+        command.downgrade(config, "0004")
+
+
 def test_the_environment_says_where(
     root: Path, empty_engine: Engine, empty_config: DatabaseConfiguration, monkeypatch: pytest.MonkeyPatch
 ) -> None:

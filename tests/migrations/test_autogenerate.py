@@ -126,9 +126,9 @@ def test_functions_and_triggers_with_alembic_utils(
 
 
 REFERRING = {
-    "public": "ForeignKey(Job.id, ondelete='SET NULL')",
-    "queue": "ForeignKey(Job.__table__.to_metadata(Base.metadata, schema='queue').c.id, ondelete='SET NULL')",
-    "queue, on the search path": "ForeignKey(Job.id, ondelete='SET NULL')",
+    "public": "ForeignKey(Job.rid, ondelete='SET NULL')",
+    "queue": "ForeignKey(Job.__table__.to_metadata(Base.metadata, schema='queue').c.rid, ondelete='SET NULL')",
+    "queue, on the search path": "ForeignKey(Job.rid, ondelete='SET NULL')",
 }
 
 
@@ -139,8 +139,8 @@ def test_a_foreign_key_to_jobs(where: str, tmp_path: Path, empty_config: Databas
 class Order(Base):
     __tablename__ = "order"
     id: Mapped[int] = mapped_column(primary_key=True)
-    job_id: Mapped[int | None] = mapped_column({REFERRING[where]}, index=True)
-    job: Mapped[Job | None] = relationship(Job, primaryjoin=lambda: foreign(Order.job_id) == Job.id, viewonly=True)
+    job_rid: Mapped[UUID | None] = mapped_column({REFERRING[where]}, index=True)
+    job: Mapped[Job | None] = relationship(Job, primaryjoin=lambda: foreign(Order.job_rid) == Job.rid, viewonly=True)
 """
     application = Application(
         tmp_path, place.config, models=models, locations="queuer.migrations:versions", **PLACES[where]

@@ -45,7 +45,7 @@ class Pending(Base):
 
     __tablename__ = "pending"
     id: Mapped[int] = mapped_column(primary_key=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey(Job.id, ondelete="SET NULL"), index=True)
+    job_rid: Mapped[UUID | None] = mapped_column(ForeignKey(Job.rid, ondelete="SET NULL"), index=True)
     job: Mapped[Job | None] = relationship(Job)
 
 
@@ -134,9 +134,9 @@ def test_in_an_async_session(q: Queuer, config: DatabaseConfiguration) -> None:
 def test_a_foreign_key_is_set_null_when_the_job_ends(q: Queuer, engine: Engine) -> None:
     job = q.add_job("len", "word")
     with Session(engine) as session:
-        session.add(Pending(id=1, job=session.get_one(Job, job.id)))
+        session.add(Pending(id=1, job=session.get_one(Job, job.rid)))
         session.commit()
-        assert session.get_one(Pending, 1).job_id == job.id
+        assert session.get_one(Pending, 1).job_rid == job.rid
         session.rollback()
         finish(q, job.rid)
         assert session.get_one(Pending, 1).job is None

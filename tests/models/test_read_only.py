@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import ForeignKey, inspect, select, update
@@ -25,7 +26,7 @@ class Note(Base):
 
     __tablename__ = "note"
     id: Mapped[int] = mapped_column(primary_key=True)
-    job_id: Mapped[int | None] = mapped_column(ForeignKey(Job.id, ondelete="SET NULL"))
+    job_rid: Mapped[UUID | None] = mapped_column(ForeignKey(Job.rid, ondelete="SET NULL"))
     job: Mapped[Job | None] = relationship(Job)
 
 
@@ -105,7 +106,7 @@ def test_rows_of_the_applications_refer_to_jobs(session: Session) -> None:
     note = Note(job=job)
     session.add(note)
     session.flush()
-    assert note.job_id == job.id
+    assert note.job_rid == job.rid
     session.delete(note)
     session.flush()
     assert not inspect(job).deleted

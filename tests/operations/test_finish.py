@@ -73,7 +73,7 @@ def test_what_comes_too_late_for_a_job_that_failed_as_lost_is_dropped(
     database: Database, taken: ClaimedJob, end: Callable[[ClaimedJob], Outcome], caplog: pytest.LogCaptureFixture
 ) -> None:
     database.run(lambda session: session.execute(update(Job).values(losses=upkeep.MOST_LOSSES)))
-    assert database.run(upkeep.fail_orphans) == {taken.id}
+    assert database.run(upkeep.fail_orphans) == {taken.rid}
     with caplog.at_level(logging.INFO, logger="queuer"):
         finish(database, FIRST, [end(taken)])
     assert f"dropped the outcome {end(taken).verdict.name} of job {taken.rid}, attempt 1" in caplog.text

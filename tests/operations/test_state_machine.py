@@ -177,7 +177,7 @@ class Queue(RuleBasedStateMachine):
         outcomes = [self.outcome(*held, data.draw(verdicts), data.draw(delays)) for held in own]
         for _ in range(1 + again):  # as when nobody knows whether the first write was done
             finish.finish(self.database, worker, [self.planner.plan(outcome) for outcome in outcomes])
-            told = [Ended(o.job.id, o.job.attempt, o.verdict.name, round(o.delay / 3600)) for o in outcomes]
+            told = [Ended(o.job.rid, o.job.attempt, o.verdict.name, round(o.delay / 3600)) for o in outcomes]
             self.model.finish(worker, told)
         self.held = [held for held in self.held if held not in own]
 
@@ -189,11 +189,11 @@ class Queue(RuleBasedStateMachine):
 
     @rule(worker=workers, data=st.data())
     def give_back(self, worker: int, data: st.DataObject) -> None:
-        known = [HeldJob(job.id, job.rid, job.attempts, False) for job in self.model.jobs.values()]
+        known = [HeldJob(job.rid, job.attempts, False) for job in self.model.jobs.values()]
         # attempts that are over among them
-        known += [HeldJob(job.id, job.rid, job.attempt, False) for _, job, _ in self.held]
+        known += [HeldJob(job.rid, job.attempt, False) for _, job, _ in self.held]
         known += [held._replace(rid=uuid4()) for held in known]  # as after a failover
-        jobs = data.draw(st.none() | st.lists(st.sampled_from(known or [HeldJob(0, uuid4(), 1, False)])))
+        jobs = data.draw(st.none() | st.lists(st.sampled_from(known or [HeldJob(uuid4(), 1, False)])))
         given = work.give_back(self.database, self.rids[worker], jobs)
         assert given == self.model.give_back(self.rids[worker], jobs)
 
@@ -221,8 +221,8 @@ class Queue(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def worker_starts_anew(self, worker: int) -> None:
-        ids = [job.id for job in self.model.live("RUNNING") if job.worker == self.rids[worker]]
-        assert work.give_back(self.database, self.rids[worker]) == set(ids)
+        rids = [job.rid for job in self.model.live("RUNNING") if job.worker == self.rids[worker]]
+        assert work.give_back(self.database, self.rids[worker]) == set(rids)
         self.model.give_back(self.rids[worker], None)
         self.claim(worker, 5, TASKS, knows=True)
 

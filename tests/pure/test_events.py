@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuer import events
-from queuer.events import MOST_IN_RANGE, NAMED_AT_MOST, read_ids, read_rids
+from queuer.events import MOST_IN_RANGE, NAMED_AT_MOST, NOBODY_KNOWS, Added, read_added, read_rids
 
 KINDS = (events.added, events.updated, events.ended, events.steering)
 
@@ -24,21 +24,22 @@ def test_rids_survive_the_notification(rids: set[UUID]) -> None:
     assert read_rids(payload) == rids
 
 
-@given(st.lists(st.integers(1, 2**63 - 1), min_size=1, max_size=NAMED_AT_MOST))
-def test_ids_survive_the_notification(ids: list[int]) -> None:
-    assert list(read_ids(",".join(map(str, ids)))) == ids
+@given(st.integers(1, 2**63 - 1), st.sets(st.uuids(), min_size=1, max_size=NAMED_AT_MOST))
+def test_a_few_added_jobs_survive_the_notification(first: int, rids: set[UUID]) -> None:
+    assert read_added(f"{first}:{','.join(map(str, rids))}") == Added(range(first, first + 1), rids)
 
 
-@given(st.text(max_size=50) | st.from_regex(r"\A[-0-9,]{0,50}\Z"))
+@given(st.text(max_size=50) | st.from_regex(r"\A[-0-9,:]{0,50}\Z"))
 def test_whatever_anybody_notifies_it_names_few_things_that_can_be_looked_up(payload: str) -> None:
-    ids = read_ids(payload)
-    assert len(ids) <= MOST_IN_RANGE
-    assert all(0 < id < 2**63 for id in ids[:1000])
+    added = read_added(payload)
+    assert len(added.ids) <= MOST_IN_RANGE
+    assert all(0 < id < 2**63 for id in added.ids[:1000])
+    assert len(added.rids) <= 2
     assert len(read_rids(payload)) <= 2
 
 
-def test_many_ids_are_a_range() -> None:
-    assert list(read_ids("5-8")) == [5, 6, 7, 8]
+def test_many_added_jobs_are_a_range() -> None:
+    assert read_added("5-8") == Added(range(5, 9))
 
 
 @pytest.mark.parametrize(
@@ -57,9 +58,14 @@ def test_many_ids_are_a_range() -> None:
         "0",
         "0-1",
         "1_0",
+        "5",
+        "5:",
+        "5:6",
+        "5,6",
+        "9223372036854775808:00000000-0000-4000-8000-000000000000",
         "\u0661",
     ],
 )
 def test_anything_else_names_nothing(payload: str) -> None:
     assert read_rids(payload) == set()
-    assert list(read_ids(payload)) == []
+    assert read_added(payload) == NOBODY_KNOWS

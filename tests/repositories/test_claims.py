@@ -115,10 +115,10 @@ def test_named_jobs_are_taken_when_they_are_queued_and_for_ones_own_tasks(sessio
     now = datetime.now(UTC)
     first, second, other = (jobs.insert_one(session, new_job(name)) for name in ("task", "task", "other"))
     foreign, later = jobs.insert_one(session, new_job("foreign")), jobs.insert_one(session, new_job(options=at(now)))
-    got = take_named(session, FIRST, [other.id, second.id, foreign.id], TASKS)
+    got = take_named(session, FIRST, [other.rid, second.rid, foreign.rid], TASKS)
     assert ([job.rid for job in got.jobs], got.seconds_until_due, got.marks) == ([second.rid, other.rid], None, {})
-    assert take_named(session, SECOND, [second.id, 999], TASKS) == ([], None, {})
-    got = take_named(session, FIRST, [first.id, later.id], TASKS)
+    assert take_named(session, SECOND, [second.rid, uuid4()], TASKS) == ([], None, {})
+    got = take_named(session, FIRST, [first.rid, later.rid], TASKS)
     assert [job.rid for job in got.jobs] == [first.rid]
     assert got.seconds_until_due == pytest.approx(0, abs=60)
     assert take_named(session, FIRST, [], TASKS) == ([], None, {})
@@ -128,11 +128,11 @@ def test_named_jobs_are_looked_up_and_not_waited_for(engine: Engine) -> None:
     with Session(engine) as setup, setup.begin():
         jobs.insert_many(setup, [new_job() for _ in range(2000)])
         setup.execute(text("ANALYZE job"))
-        ids = list(setup.scalars(select(Job.id).order_by(Job.id).limit(3)))
+        rids = list(setup.scalars(select(Job.rid).order_by(Job.id).limit(3)))
     with Session(engine) as mine, mine.begin(), Session(engine) as theirs, theirs.begin():
-        theirs.execute(select(Job.id).where(Job.id == ids[0]).with_for_update())
+        theirs.execute(select(Job.id).where(Job.rid == rids[0]).with_for_update())
         before = _rows_read_by_scans(mine)
-        assert [job.id for job in take_named(mine, FIRST, ids, TASKS).jobs] == ids[1:]
+        assert [job.rid for job in take_named(mine, FIRST, rids, TASKS).jobs] == rids[1:]
         assert _rows_read_by_scans(mine) == before
 
 
@@ -149,7 +149,7 @@ def test_what_is_given_back_is_queued_and_keeps_its_attempts(session: Session) -
     added = [jobs.insert_one(session, new_job()) for _ in range(3)]
     claim(session, FIRST, TASKS, limit=2)
     claim(session, SECOND, TASKS, limit=1)
-    assert give_back(session, FIRST) == {added[0].id, added[1].id}
+    assert give_back(session, FIRST) == {added[0].rid, added[1].rid}
     assert give_back(session, FIRST) == set()
     again = claim(session, SECOND, TASKS, limit=5)
     assert [(job.id, job.attempt) for job in again] == [(added[0].id, 2), (added[1].id, 2)]
@@ -164,7 +164,7 @@ def test_an_attempt_is_given_back_only_while_it_is_that_one(session: Session) ->
     assert give_back(session, FIRST, [again._replace(attempt=1)]) == set()
     assert give_back(session, FIRST, [again._replace(rid=uuid4())]) == set()  # a failover gave its id to another
     assert give_back(session, SECOND, [again]) == set()
-    assert give_back(session, FIRST, [again]) == {job.id}
+    assert give_back(session, FIRST, [again]) == {job.rid}
 
 
 @EITHER_WAY
@@ -197,7 +197,7 @@ def test_a_scheduled_job_moves_no_mark(session: Session) -> None:
 def test_a_scheduled_job_that_is_given_back_is_taken_again(session: Session) -> None:
     due = jobs.insert_one(session, new_job(options=at(datetime.now(UTC) - AN_HOUR)))
     claim(session, FIRST, TASKS, limit=1)
-    assert give_back(session, FIRST) == {due.id}
+    assert give_back(session, FIRST) == {due.rid}
     assert [job.id for job in claim(session, SECOND, TASKS, limit=1)] == [due.id]
 
 

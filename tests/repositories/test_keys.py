@@ -70,7 +70,7 @@ def test_the_next_run_is_inserted_by_who_has_no_key(session: Session) -> None:
     first = jobs.insert_one(session, sealed_new(CIPHER, new_job("task", SECRET, options=options)))
     (running,) = claim(session, FIRST, TASKS, limit=1, keys=[MINE])
     results.archive(session, FIRST, [succeeded(running)])
-    jobs.insert_next_runs(session, {first.id: datetime.now(UTC) - timedelta(seconds=1)})
+    jobs.insert_next_runs(session, {first.rid: datetime.now(UTC) - timedelta(seconds=1)})
     (second,) = claim(session, FIRST, TASKS, limit=1, keys=[MINE])
     assert second.rid != first.rid
     assert SECRET in opened_claim(CIPHER, second).parameters

@@ -26,7 +26,7 @@ def test_a_job_leaves_one_table_and_enters_the_other_as_it_was(session: Session)
     assert before is not None
     common = [column.name for column in Job.__table__.columns if column.name not in ("status", "cancel_requested_at")]
     expected = {name: value for name, value in _row(before).items() if name in common}
-    assert results.archive(session, FIRST, [succeeded(taken, '[{"a": 1}]')]) == {taken.id}
+    assert results.archive(session, FIRST, [succeeded(taken, '[{"a": 1}]')]) == {taken.rid}
     session.expire_all()
     assert jobs.find(session, taken.rid) is None
     (ended,) = archive.find(session, [taken.rid])
@@ -59,7 +59,7 @@ def test_a_failure_is_kept_with_its_attempt(session: Session) -> None:
 def test_many_outcomes_are_one_statement(session: Session) -> None:
     taken = claim_new(session, 5)
     outcomes = [succeeded(job, job.parameters) for job in taken[:4]] + [failed(taken[4])]
-    assert results.archive(session, FIRST, outcomes) == {job.id for job in taken}
+    assert results.archive(session, FIRST, outcomes) == {job.rid for job in taken}
     ended = archive.page(session, Page())
     assert [job.result for job in ended] == [None, 3, 2, 1, 0]
     assert [job.status for job in archive.page(session, Page(status=JobStatus.FAILED))] == ["FAILED"]
@@ -69,7 +69,7 @@ def test_many_outcomes_are_one_statement(session: Session) -> None:
 def test_seconds_may_be_whole_or_not(session: Session) -> None:
     taken = claim_new(session, 2)
     outcomes = [to_retry(job)._replace(delay=delay) for job, delay in zip(taken, [60, 0.5], strict=True)]
-    assert results.reschedule(session, FIRST, outcomes) == {job.id for job in taken}
+    assert results.reschedule(session, FIRST, outcomes) == {job.rid for job in taken}
 
 
 @pytest.mark.parametrize("same", [False, True], ids=["each its own", "all the same"])
@@ -77,7 +77,7 @@ def test_each_job_gets_its_own_outcome_in_whatever_order_they_end(session: Sessi
     taken = claim_new(session, 20)
     outcomes = [succeeded(job, "[null]" if same else job.parameters)._replace(elapsed=job.id) for job in taken]
     shuffled = outcomes[7:] + outcomes[6::-1]
-    assert results.archive(session, FIRST, shuffled) == {job.id for job in taken}
+    assert results.archive(session, FIRST, shuffled) == {job.rid for job in taken}
     ended = archive.page(session, Page())[::-1]
     assert [job.result for job in ended] == [None if same else n for n in range(20)]
     assert all(job.ended_at - (job.started_at or job.ended_at) == timedelta(seconds=job.id) for job in ended)
@@ -93,7 +93,7 @@ def test_of_two_jobs_that_were_given_one_id_the_one_that_is_there_counts(
     lost = [failed(job._replace(rid=uuid4())) for job in taken]
     assert callable(write)
     assert write(session, FIRST, [*lost, *(succeeded(job, "[1]") for job in taken)][::order]) == {
-        job.id for job in taken
+        job.rid for job in taken
     }
     assert write(session, FIRST, []) == set()
 
@@ -114,7 +114,7 @@ def test_a_job_of_another_worker_or_attempt_is_left_alone(session: Session, writ
 
 def test_a_retry_waits_as_a_scheduled_row_and_keeps_its_history(session: Session) -> None:
     (taken,) = claim_new(session)
-    assert results.reschedule(session, FIRST, [to_retry(taken, delay=0)]) == {taken.id}
+    assert results.reschedule(session, FIRST, [to_retry(taken, delay=0)]) == {taken.rid}
     job = jobs.find(session, taken.rid)
     assert job is not None
     assert (job.status, job.attempts, job.worker_rid, job.started_at) == (JobStatus.SCHEDULED, 1, None, None)
@@ -129,9 +129,9 @@ def test_a_retry_is_not_taken_before_its_delay(session: Session) -> None:
 
 def test_an_outcome_that_is_written_twice_counts_once(session: Session) -> None:
     first, second = claim_new(session, 2)
-    assert results.archive(session, FIRST, [succeeded(first)]) == {first.id}
+    assert results.archive(session, FIRST, [succeeded(first)]) == {first.rid}
     assert results.archive(session, FIRST, [succeeded(first)]) == set()
-    assert results.reschedule(session, FIRST, [to_retry(second)]) == {second.id}
+    assert results.reschedule(session, FIRST, [to_retry(second)]) == {second.rid}
     assert results.reschedule(session, FIRST, [to_retry(second)]) == set()
     job = jobs.find(session, second.rid)
     assert job is not None

@@ -55,7 +55,7 @@ class ModelJob:
 class Ended:
     """What the model is told of an outcome."""
 
-    id: int
+    rid: UUID
     attempt: int
     #: SUCCEEDED, FAILED, CANCELLED or RETRY.
     verdict: str
@@ -111,7 +111,7 @@ class QueueModel:
         retried_at = self.tick()
         for outcome in outcomes:
             for job in self.live("RUNNING"):
-                if (job.id, job.worker, job.attempts) == (outcome.id, worker, outcome.attempt):
+                if (job.rid, job.worker, job.attempts) == (outcome.rid, worker, outcome.attempt):
                     self._end(job, outcome, retried_at)
 
     def _end(self, job: ModelJob, outcome: Ended, retried_at: Instant) -> None:
@@ -135,13 +135,13 @@ class QueueModel:
             ModelJob(uuid4(), job.task, at, at, job.max_count, job.function, job.start, count=count, series=series)
         )
 
-    def give_back(self, worker: UUID, held: Sequence[HeldJob] | None) -> set[int]:
+    def give_back(self, worker: UUID, held: Sequence[HeldJob] | None) -> set[UUID]:
         mine = [job for job in self.live("RUNNING") if job.worker == worker]
         keys = None if held is None else {one.key for one in held}
         given = [job for job in mine if keys is None or (job.rid, job.attempts) in keys]
         for job in given:
             self._queue_again(job)
-        return {job.id for job in given}
+        return {job.rid for job in given}
 
     @staticmethod
     def _queue_again(job: ModelJob) -> None:

@@ -18,8 +18,7 @@ class Base(DeclarativeBase):
 class Order(Base):
     __tablename__ = "order"
     id: Mapped[int] = mapped_column(primary_key=True)
-    job_rid: Mapped[UUID | None]
-    job_id: Mapped[int | None] = mapped_column(ForeignKey(Job.id, ondelete="SET NULL"))
+    job_rid: Mapped[UUID | None] = mapped_column(ForeignKey(Job.rid, ondelete="SET NULL"))
     job: Mapped[Job | None] = relationship(Job, primaryjoin=lambda: foreign(Order.job_rid) == Job.rid, viewonly=True)
 
 

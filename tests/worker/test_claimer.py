@@ -1,10 +1,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
+from uuid import UUID
 
 import pytest
 from support.contract import eventually
 from support.jobs import claimed
 
+from queuer.events import NOBODY_KNOWS, Added
 from queuer.values import Claim, ClaimedJob
 from queuer.worker import claimer as claimer_module
 from queuer.worker.claimer import Claimer, Claiming
@@ -21,7 +23,7 @@ class Table:
         self.asked: SimpleQueue[int] = SimpleQueue()
         self.marks: SimpleQueue[Mapping[str, int]] = SimpleQueue()
         self.queued_only: SimpleQueue[bool] = SimpleQueue()
-        self.named: SimpleQueue[list[int]] = SimpleQueue()
+        self.named: SimpleQueue[list[UUID]] = SimpleQueue()
         self.failures: list[Exception] = []
         self.run: SimpleQueue[Sequence[ClaimedJob]] = SimpleQueue()
 
@@ -36,16 +38,21 @@ class Table:
         taken = self._take(self.waiting[:limit])
         return Claim(taken, None if queued_only else self.due, {job.task_name: job.id for job in taken})
 
-    def claim_named(self, ids: Sequence[int]) -> Claim:
-        self.named.put(list(ids))
+    def claim_named(self, rids: Sequence[UUID]) -> Claim:
+        self.named.put(list(rids))
         if self.failures:
             raise self.failures.pop()
-        return Claim(self._take([job for job in self.waiting if job.id in ids]), self.due)
+        return Claim(self._take([job for job in self.waiting if job.rid in rids]), self.due)
 
     def _take(self, jobs: Sequence[ClaimedJob]) -> Sequence[ClaimedJob]:
         self.waiting = [job for job in self.waiting if job not in jobs]
         self.room -= len(jobs)
         return jobs
+
+
+def of(*jobs: ClaimedJob) -> Added:
+    """What a notification says of these."""
+    return Added(range(jobs[0].id, jobs[0].id + 1), [job.rid for job in jobs])
 
 
 @pytest.fixture
@@ -150,9 +157,9 @@ def test_it_goes_on_behind_what_it_took_and_before_what_it_is_told_of(
     table.room = 9
     claimer = start()
     assert table.marks.get(timeout=5) == {}
-    claimer.tell(range(12, 100))
+    claimer.tell(Added(range(12, 100)))
     assert table.marks.get(timeout=5) == {"task": 7}
-    claimer.tell(range(5, 100))
+    claimer.tell(Added(range(5, 100)))
     assert table.marks.get(timeout=5) == {"task": 4}
     claimer.tell()
     assert table.marks.get(timeout=5) == {"task": -1}
@@ -177,7 +184,7 @@ def test_it_asks_for_scheduled_jobs_only_when_one_may_be_due(table: Table, start
     assert table.queued_only.get(timeout=5) is True
     table.due = 0.05
     table.room = 2
-    claimer.tell([12])
+    claimer.tell(of(claimed(id=12)))
     assert table.queued_only.get(timeout=5) is False
     table.room = 9
     claimer.wake()
@@ -235,15 +242,20 @@ def idle(table: Table, start: Callable[[], Claimer]) -> Claimer:
 
 def test_once_it_has_all_that_there_was_it_asks_for_those_that_it_is_told_of(table: Table, idle: Claimer) -> None:
     table.waiting = [claimed(id=n) for n in (7, 8, 9)]
-    idle.tell([8])
-    assert table.named.get(timeout=5) == [8]
-    assert [job.id for job in table.run.get(timeout=5)] == [8]
+    told = table.waiting[1]
+    idle.tell(of(told))
+    assert table.named.get(timeout=5) == [told.rid]
+    assert table.run.get(timeout=5) == [told]
     eventually(lambda: not idle.is_draining)
     assert table.queued_only.empty()
 
 
-@pytest.mark.parametrize("told", [[], range(1, 52), [1, 2, 3]], ids=["of nobody knows what", "of many", "of too many"])
-def test_it_asks_for_any_when_it_is_told(table: Table, idle: Claimer, told: Sequence[int]) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [NOBODY_KNOWS, Added(range(1, 52)), of(claimed(id=1), claimed(id=2), claimed(id=3))],
+    ids=["of nobody knows what", "of many", "of too many"],
+)
+def test_it_asks_for_any_when_it_is_told(table: Table, idle: Claimer, told: Added) -> None:
     """There is room for two."""
     idle.tell(told)
     assert table.queued_only.get(timeout=5) is False
@@ -253,22 +265,25 @@ def test_it_asks_for_any_when_it_is_told(table: Table, idle: Claimer, told: Sequ
 def test_of_news_that_come_while_there_is_no_room_none_is_forgotten(table: Table, idle: Claimer) -> None:
     table.room = 0
     table.waiting = [claimed(id=n) for n in (7, 9)]
-    idle.tell([9])
-    idle.tell([7])
+    first, last = table.waiting
+    idle.tell(of(last))
+    idle.tell(of(first))
     table.room = 2
     idle.wake()
-    assert table.named.get(timeout=5) == [9, 7]
+    assert table.named.get(timeout=5) == [last.rid, first.rid]
 
 
 def test_when_it_could_not_ask_for_those_it_asks_for_all(table: Table, idle: Claimer) -> None:
     table.failures = [RuntimeError("once")]
-    idle.tell([7])
-    assert table.named.get(timeout=5) == [7]
+    told = claimed()
+    idle.tell(of(told))
+    assert table.named.get(timeout=5) == [told.rid]
     assert table.queued_only.get(timeout=5) is False
 
 
 def test_it_remembers_when_those_that_it_was_told_of_are_due(table: Table, idle: Claimer) -> None:
     table.due = 0.05
-    idle.tell([7])
-    assert table.named.get(timeout=5) == [7]
+    told = claimed()
+    idle.tell(of(told))
+    assert table.named.get(timeout=5) == [told.rid]
     assert table.queued_only.get(timeout=2) is False  # long before it would poll
