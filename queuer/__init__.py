@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from queuer.database.embedded import default_configuration
     from queuer.factories import new_queuer, new_queuer_with_db, new_queuer_with_engine, new_static_queuer
     from queuer.models import Job, JobArchive, Master, Worker
-    from queuer.operations.enqueue import BatchJob
+    from queuer.operations.batch import BatchJob
     from queuer.operations.rotate import Rotation
     from queuer.queuer import Queuer
     from queuer.rotation import rotate_encryption
@@ -98,7 +98,7 @@ __all__ = [
 #: What stands on SQLAlchemy is imported when it is first used. A child process that only runs a task is ready in a
 #: sixth of the time without it, and takes a quarter of the memory.
 _IMPORTED_LATER = {
-    "BatchJob": "queuer.operations.enqueue",
+    "BatchJob": "queuer.operations.batch",
     "DatabaseConfiguration": "queuer.config",
     "Job": "queuer.models",
     "JobArchive": "queuer.models",

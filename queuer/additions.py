@@ -10,7 +10,7 @@ from queuer.cipher import NO_KEYS, Cipher
 from queuer.config import DatabaseConfiguration
 from queuer.options import OnError
 from queuer.tasks import TaskRegistry
-from queuer.values import NewJob
+from queuer.values import NewJob, PlainJobs, one_by_one
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -56,13 +56,13 @@ watchers: list[Watcher] = []
 origins: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
 
 
-def noted(jobs: Iterator[NewJob], notes: list[NewJob]) -> Iterator[NewJob]:
+def noted(jobs: Iterator[NewJob | PlainJobs], notes: list[NewJob]) -> Iterator[NewJob | PlainJobs]:
     """Passes jobs on, and keeps them only if somebody will be told of them."""
     return _noted(jobs, notes) if watchers else jobs
 
 
-def _noted(jobs: Iterator[NewJob], notes: list[NewJob]) -> Iterator[NewJob]:
-    for job in jobs:
+def _noted(jobs: Iterator[NewJob | PlainJobs], notes: list[NewJob]) -> Iterator[NewJob]:
+    for job in one_by_one(jobs):
         notes.append(job)
         yield job
 

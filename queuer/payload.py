@@ -102,6 +102,14 @@ def compact(value: object) -> bytes:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
+def compact_lists(values: Sequence[Sequence[object]]) -> list[bytes]:
+    """`compact` of lists of plain values."""
+    return _encode_lines(values).splitlines()  # JSON writes line breaks in texts as escapes
+
+
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+
 def _walk(value: object, path: Path, depth: int, convert: Callable[[object, Path], object]) -> Any:
     match value:
         case None | bool():

@@ -11,8 +11,8 @@ from queuer.additions import Origin, origins
 from queuer.database.callers import CallersTransactions, is_async
 from queuer.database.database import Database
 from queuer.models import Job
-from queuer.operations import enqueue
-from queuer.operations.enqueue import BatchJob
+from queuer.operations import batch, enqueue
+from queuer.operations.batch import BatchJob
 from queuer.options import Options, check_name
 from queuer.session import AsyncSessionJobs, SessionJobs
 from queuer.session_parameters import AnySession
@@ -133,7 +133,7 @@ class Producer:
 
         Returns their rids, in the order given. Raises like `add_job`, with a note that says which item.
         """
-        return enqueue.add_batch(self._database, self._registry, batch_jobs)
+        return batch.add_batch(self._database, self._registry, batch_jobs)
 
     @overload
     def in_session(self, session: "Given", /) -> SessionJobs: ...
@@ -194,4 +194,4 @@ class Producer:
 
     async def add_jobs_async(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
         """`add_jobs` for a coroutine."""
-        return await enqueue.add_batch_async(self._database, self._registry, batch_jobs)
+        return await batch.add_batch_async(self._database, self._registry, batch_jobs)

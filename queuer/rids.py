@@ -7,12 +7,12 @@ The clock is this machine's and serves that alone: nobody reads an instant from 
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import time_ns
 from uuid import UUID, SafeUUID
 
-#: Rids that share one look at the clock and one request for random bytes.
-_AT_ONCE = 256
+#: Rids that share one look at the clock and one request for random bytes, at most.
+AT_ONCE = 256
 
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _MILLISECOND = 1_000_000
@@ -30,20 +30,17 @@ _set_safety: Callable[[UUID, SafeUUID], None] = UUID.__dict__["is_safe"].__set__
 
 def new_rid() -> UUID:
     """A rid that no other job has or will have."""
-    return next(_rids(1))
+    return new_rids(1)[0]
 
 
-def new_rids() -> Iterator[UUID]:
-    """New rids without end."""
-    while True:
-        yield from _rids(_AT_ONCE)
-
-
-def _rids(count: int) -> Iterator[UUID]:
+def new_rids(count: int) -> list[UUID]:
+    """Rids that no other jobs have or will have, each greater than the one before: `AT_ONCE` at most."""
+    rids: list[UUID] = []
     milliseconds, rest = divmod(time_ns(), _MILLISECOND)
     start = milliseconds << 80 | rest * _FRACTIONS // _MILLISECOND << 64 | _VERSION_AND_VARIANT
     for number, random in enumerate(memoryview(os.urandom(8 * count)).cast("Q")):
         rid = _new(UUID)
         _set_number(rid, start | number << _COUNTED | random & _RANDOM_BITS)
         _set_safety(rid, _UNKNOWN)
-        yield rid
+        rids.append(rid)
+    return rids

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from queuer.database.callers import CallersTransactions
 from queuer.models import Job
-from queuer.operations import enqueue
-from queuer.operations.enqueue import BatchJob
+from queuer.operations import batch, enqueue
+from queuer.operations.batch import BatchJob
 from queuer.options import Options
 from queuer.session_parameters import AnySession
 from queuer.tasks import TaskRegistry
@@ -79,7 +79,7 @@ class SessionJobs:
 
         In a savepoint: when one of them is refused, none is added, and the transaction goes on.
         """
-        work = enqueue.adding_batch_in_savepoint(self._registry, batch_jobs, self._callers.cipher)
+        work = batch.adding_batch_in_savepoint(self._registry, batch_jobs, self._callers.cipher)
         return self._callers.run(self._given, work)
 
 
@@ -130,5 +130,5 @@ class AsyncSessionJobs:
 
     async def add_jobs(self, batch_jobs: Iterable[BatchJob], /) -> list[UUID]:
         """As `SessionJobs.add_jobs`."""
-        work = enqueue.adding_batch_in_savepoint(self._registry, batch_jobs, self._callers.cipher)
+        work = batch.adding_batch_in_savepoint(self._registry, batch_jobs, self._callers.cipher)
         return await self._callers.run_async(self._given, work)

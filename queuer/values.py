@@ -1,6 +1,6 @@
 """What travels between the layers: frozen values, no ORM instances. The hot path is made of these."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -51,6 +51,24 @@ class NewJob(NamedTuple):
     @property
     def series_rid(self) -> UUID | None:
         return self.rid if self.options.schedule and self.options.schedule.is_recurring else None
+
+
+class PlainJobs(NamedTuple):
+    """New jobs of which there is nothing to say but their rids, tasks and positional parameters, which JSON holds as
+    they are. Column by column: to make a value for each takes longer than to write its row."""
+
+    rids: Sequence[UUID]
+    task_names: Sequence[str]
+    parameters: Sequence[Sequence[Any]]
+
+
+def one_by_one(jobs: Iterable[NewJob | PlainJobs]) -> Iterator[NewJob]:
+    """Each of these jobs by itself."""
+    for job in jobs:
+        if isinstance(job, PlainJobs):
+            yield from map(NewJob, *job)
+        else:
+            yield job
 
 
 #: An attempt at a job, which is known by its rid: a failover that lost the last jobs gives their ids to others.

@@ -1,10 +1,8 @@
-"""Adding jobs: check, then insert."""
+"""Adding a job: check, then insert."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import FunctionType, MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, cast
 
 from queuer import additions
 from queuer.cipher import Cipher
@@ -14,33 +12,15 @@ from queuer.errors import DatabaseUnavailable, JobNotFound, NotPermitted
 from queuer.foreign import is_a, shown
 from queuer.models import Job
 from queuer.options import NO_OPTIONS, Options
-from queuer.payload import checked, is_plain, json_value
+from queuer.payload import checked, json_value
 from queuer.repositories import archive, jobs
-from queuer.rids import new_rid, new_rids
+from queuer.rids import new_rid
 from queuer.sealing import sealed_new
-from queuer.tasks import Task, TaskRegistry
+from queuer.tasks import TaskRegistry
 from queuer.values import NewJob
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-
-
-_NO_KEYED: Mapping[str, Any] = MappingProxyType({})
-
-
-class BatchJob(NamedTuple):  # a frozen dataclass takes five times as long to make
-    """One of the jobs that `add_jobs` adds.
-
-    Args:
-        task: A registered callable, or a name.
-        parameters, parameters_keyed: The arguments of the call.
-        options: As for `add_job_with_options`.
-    """
-
-    task: Any
-    parameters: Sequence[Any] = ()
-    parameters_keyed: Mapping[str, Any] = _NO_KEYED
-    options: Options | None = None
 
 
 def prepare(
@@ -50,9 +30,8 @@ def prepare(
     parameters_keyed: Mapping[str, Any],
     options: Options | None,
     cipher: Cipher,
-    rid: UUID | None = None,
 ) -> NewJob:
-    """A job that is fit to be inserted, encrypted if there is a key, under a new rid unless one is given.
+    """A job that is fit to be inserted, encrypted if there is a key, under a new rid.
 
     Raises:
         TaskNotRegistered: The task is a callable that is not registered.
@@ -70,7 +49,7 @@ def prepare(
         known.arguments.read(written, written_keyed)  # as the worker will: what it can't read is refused here
     if options is not None and options.metadata is not None:
         options = replace(options, metadata=checked(options.metadata, "metadata"))
-    job = NewJob(rid or new_rid(), name, written, written_keyed, options or NO_OPTIONS, current_rid())
+    job = NewJob(new_rid(), name, written, written_keyed, options or NO_OPTIONS, current_rid())
     return sealed_new(cipher, job)
 
 
@@ -146,77 +125,3 @@ def adding_again(job: NewJob) -> Work[Job]:
         return live
 
     return work
-
-
-def add_batch(database: Database, registry: TaskRegistry, batch: Iterable[BatchJob]) -> list[UUID]:
-    """Adds many jobs: all of them, or none when one is refused."""
-    rids = database.run_single(adding_batch(registry, batch, database.cipher), tries=1)
-    additions.tell_settled(rids)
-    return rids
-
-
-async def add_batch_async(database: Database, registry: TaskRegistry, batch: Iterable[BatchJob]) -> list[UUID]:
-    """`add_batch` for a coroutine."""
-    rids = await database.run_single_async(adding_batch(registry, batch, database.cipher), tries=1)
-    await additions.tell_settled_async(rids)
-    return rids
-
-
-def adding_batch(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher) -> Work[list[UUID]]:
-    """The work of adding many jobs by COPY: all of them, or none when one is refused."""
-
-    def work(session: "Session") -> list[UUID]:
-        notes: list[NewJob] = []
-        rids = jobs.insert_many(session, additions.noted(_prepared(registry, batch, cipher), notes))
-        additions.tell_inserted(session, notes)
-        return rids
-
-    return work
-
-
-def adding_batch_in_savepoint(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher) -> Work[list[UUID]]:
-    """`adding_batch` in a transaction that goes on when a job is refused: the batch may be a generator, so that may
-    happen when others have been sent."""
-
-    def work(session: "Session") -> list[UUID]:
-        with session.begin_nested():
-            return adding_batch(registry, batch, cipher)(session)
-
-    return work
-
-
-def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher) -> Iterator[NewJob]:
-    rids, parent_rid, is_clear = new_rids(), current_rid(), not cipher.has_keys
-    resolved: dict[object, tuple[str, Task | None]] = {}
-    for number, item in enumerate(batch):
-        try:
-            if is_clear and _is_bare(item):
-                name, known = resolved.get(item.task) or resolved.setdefault(item.task, registry.resolve(item.task))
-                if known is None or (known.arguments is None and known.fits(len(item.parameters))):
-                    yield NewJob(next(rids), name, item.parameters[:], None, NO_OPTIONS, parent_rid)
-                    continue
-            _check_item(item)
-            yield prepare(registry, item.task, item.parameters, item.parameters_keyed, item.options, cipher, next(rids))
-        except Exception as error:
-            error.add_note(f"in item {number} of the batch; none of its jobs was added")
-            raise
-
-
-def _is_bare(item: object) -> bool:
-    """Whether all that is left to do is to look at the task. Most jobs of large batches are like that."""
-    return (
-        type(item) is BatchJob
-        and type(item.parameters) is list
-        and item.options is None
-        and (item.parameters_keyed is _NO_KEYED or (type(item.parameters_keyed) is dict and not item.parameters_keyed))
-        and type(item.task) in (FunctionType, str)
-        and is_plain(item.parameters)
-    )
-
-
-def _check_item(item: object) -> None:
-    if not is_a(item, BatchJob):
-        raise TypeError(f"the item is {shown(item)}; allowed is a BatchJob")
-    job = cast("BatchJob", item)
-    if not is_a(job.parameters, (list, tuple)) or not is_a(job.parameters_keyed, Mapping):
-        raise TypeError(f"the item has no list of parameters, or no dict of keyed ones: {shown(item)}")

@@ -1,15 +1,15 @@
 """Jobs as rows of PostgreSQL's binary COPY. The driver would take longer for a row than all the rest does."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
 
-from queuer.payload import compact
-from queuer.values import NewJob
+from queuer.payload import compact, compact_lists
+from queuer.values import NewJob, PlainJobs, one_by_one
 
 # A tenth of the server's time for a plain job goes into columns that say nothing of it.
 _OF_PLAIN: tuple[str, ...] = ("rid", "task_name", "parameters")
@@ -19,8 +19,11 @@ _OF_ALL += ("parent_rid", "series_rid", "scheduled_at", "occurrence_at", "key_id
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 
-#: Rows that are sent at once.
+#: Jobs of which it is known whether there are others before anything is sent.
 AT_ONCE = 500
+
+#: Bytes that are sent at once.
+LARGEST = 30_000
 
 _length = Struct("!i").pack
 _microseconds = Struct("!q").pack
@@ -32,10 +35,6 @@ _START_OF_PLAIN, _START_OF_ALL = _START(len(_OF_PLAIN), 16), _START(len(_OF_ALL)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-# What a plain job says beyond its rid, task and positional parameters; to compare takes less than `is_plain`.
-_MORE = slice(3, None)
-_NOTHING_MORE = NewJob(UUID(int=0), "")[_MORE]
-
 
 class Part(NamedTuple):
     """Jobs that one COPY takes."""
@@ -46,46 +45,71 @@ class Part(NamedTuple):
     chunks: Iterator[bytes]
 
 
-def parts(jobs: Iterable[NewJob], rids: list[UUID]) -> tuple[bool, Iterator[Part]]:
+def parts(jobs: Iterable[NewJob | PlainJobs], rids: list[UUID]) -> tuple[bool, Iterator[Part]]:
     """What is to be copied for these jobs, one part after the other; and whether that is one part at most.
 
     Takes a generator without keeping its jobs, so the plain jobs at its beginning are a part of their own; unless they
     are few. Appends the rids to `rids` as the jobs are sent.
     """
     rest = iter(jobs)
-    first = list(islice(rest, AT_ONCE))
-    is_one = len(first) < AT_ONCE
-    are_plain = not is_one or all(job.is_plain for job in first)
+    first = list(_first(rest))
+    is_one = sum(map(_count, first)) < AT_ONCE
+    are_plain = not is_one or all(map(_is_plain, first))
 
-    def plain_so_far(job: NewJob) -> bool:
+    def plain_so_far(job: NewJob | PlainJobs) -> bool:
         nonlocal are_plain
-        are_plain = are_plain and (job[_MORE] == _NOTHING_MORE or job.is_plain)
+        are_plain = are_plain and _is_plain(job)
         return are_plain
 
     grouped = groupby(chain(first, rest), plain_so_far)
     return is_one, (_part(part, rids, are_plain=key) for key, part in grouped)
 
 
-def _part(jobs: Iterable[NewJob], rids: list[UUID], *, are_plain: bool) -> Part:
-    columns, row = (_OF_PLAIN, _plain_row) if are_plain else (_OF_ALL, _row)
-    return Part(columns, _chunks(row, jobs, rids))
+def _first(jobs: Iterator[NewJob | PlainJobs]) -> Iterator[NewJob | PlainJobs]:
+    """As many as are sent at once, or all that there are."""
+    count = 0
+    while count < AT_ONCE and (job := next(jobs, None)) is not None:
+        yield job
+        count += _count(job)
 
 
-def _chunks(row: Callable[[NewJob], bytes], jobs: Iterable[NewJob], rids: list[UUID]) -> Iterator[bytes]:
+def _count(job: NewJob | PlainJobs) -> int:
+    return len(job.rids) if isinstance(job, PlainJobs) else 1
+
+
+def _is_plain(job: NewJob | PlainJobs) -> bool:
+    return isinstance(job, PlainJobs) or job.is_plain
+
+
+def _part(jobs: Iterable[NewJob | PlainJobs], rids: list[UUID], *, are_plain: bool) -> Part:
+    if are_plain:
+        return Part(_OF_PLAIN, _chunks(map(_plain_rows, jobs), rids))
+    return Part(_OF_ALL, _chunks((([job.rid], _row(job)) for job in one_by_one(jobs)), rids))
+
+
+def _chunks(rows: Iterable[tuple[Sequence[UUID], bytes]], rids: list[UUID]) -> Iterator[bytes]:
     sent: list[bytes] = [_HEADER]
-    for job in jobs:
-        rids.append(job.rid)
-        sent.append(row(job))
-        if len(sent) >= AT_ONCE:
+    size = 0
+    for its_rids, written in rows:
+        rids += its_rids
+        sent.append(written)
+        size += len(written)
+        if size >= LARGEST:
             yield b"".join(sent)
             sent.clear()
+            size = 0
     yield b"".join((*sent, _TRAILER))
 
 
-def _plain_row(job: NewJob) -> bytes:
-    rid, task_name, parameters, *_ = job
-    json = compact(parameters)
-    return b"".join((_START_OF_PLAIN, rid.int.to_bytes(16), _name(task_name), _start_of_jsonb(len(json) + 1, 1), json))
+def _plain_rows(job: NewJob | PlainJobs) -> tuple[Sequence[UUID], bytes]:
+    if not isinstance(job, PlainJobs):
+        return [job.rid], _plain_row(job.rid, _name(job.task_name), compact(job.parameters))
+    named = zip(job.rids, map(_name, job.task_names), compact_lists(job.parameters), strict=True)
+    return job.rids, b"".join([_plain_row(*each) for each in named])
+
+
+def _plain_row(rid: UUID, name: bytes, json: bytes) -> bytes:
+    return b"".join((_START_OF_PLAIN, rid.int.to_bytes(16), name, _start_of_jsonb(len(json) + 1, 1), json))
 
 
 def _row(job: NewJob) -> bytes:

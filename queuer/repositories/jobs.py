@@ -21,7 +21,7 @@ from queuer.payload import compact, decode, is_plain
 from queuer.repositories import copying, in_order, search
 from queuer.repositories.direct import Direct, rows, schema_of
 from queuer.states import JobStatus
-from queuer.values import MOST_RUNS, NewJob, Page
+from queuer.values import MOST_RUNS, NewJob, Page, PlainJobs, one_by_one
 
 _INHERITED = ("task_name", "parameters", "parameters_keyed", "options", "queue", "priority", "parent_rid", "key_id")
 
@@ -159,7 +159,7 @@ def insert_next_runs(session: Session, next_runs: Mapping[UUID, datetime]) -> No
     session.execute(statement, {"rids": list(next_runs), "instants": list(next_runs.values())})
 
 
-def insert_many(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
+def insert_many(session: Session, jobs: Iterable[NewJob | PlainJobs]) -> list[UUID]:
     """Inserts jobs in the order given, by COPY when the session is on psycopg. Takes a generator without keeping its
     jobs. Returns their rids. What is inserted when `jobs` raises is for the caller to undo, unless the connection is
     in autocommit.
@@ -168,14 +168,14 @@ def insert_many(session: Session, jobs: Iterable[NewJob]) -> list[UUID]:
     if isinstance(driver, (Connection, AsyncConnection)):
         return _copy_in(session, driver, jobs)
     rids: list[UUID] = []
-    rest = iter(jobs)
+    rest = one_by_one(jobs)
     while chunk := list(islice(rest, _INSERTED_AT_ONCE)):
         session.execute(insert(Job), [_values(job) for job in chunk])
         rids += [job.rid for job in chunk]
     return rids
 
 
-def _copy_in(session: Session, driver: Connection | AsyncConnection, jobs: Iterable[NewJob]) -> list[UUID]:
+def _copy_in(session: Session, driver: Connection | AsyncConnection, jobs: Iterable[NewJob | PlainJobs]) -> list[UUID]:
     """Inserts jobs by COPY on the session's own psycopg connection: all of them or, on any error, none."""
     rids: list[UUID] = []
     is_one, parts = copying.parts(jobs, rids)

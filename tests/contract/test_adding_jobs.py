@@ -135,6 +135,19 @@ def test_a_batch_may_be_a_generator(q: Queuer) -> None:
     assert q.add_jobs([]) == []
 
 
+def test_a_generator_may_use_its_list_again(q: Queuer) -> None:
+    def of_one_list() -> Iterator[BatchJob]:
+        parameters: list[object] = []
+        for n in range(600):
+            parameters[:] = [n, "a\nb\r\x0b\x1c\x7f", None, n % 2 == 0]
+            yield BatchJob("task", parameters)
+
+    rids = q.add_jobs(of_one_list())
+    found = q.get_jobs(entries=600)[::-1]
+    assert [job.rid for job in found] == rids
+    assert [job.parameters for job in found] == [[n, "a\nb\r\x0b\x1c\x7f", None, n % 2 == 0] for n in range(600)]
+
+
 def _mixed(plain: int, others: int) -> Iterator[BatchJob]:
     """Jobs of which the first are all alike, and the last are not."""
     yield from (BatchJob("task", [n]) for n in range(plain))
