@@ -45,6 +45,7 @@ INFO = {
     "n_factor": {"c=10": 1, "c=10,async=1": 1, "c=100": 3, "c=500": 5, "c=1000": 5, "c=1000,async=1": 5, "c=2000": 5},
     "grow": {
         "table": "job",
+        "each": {"rid": "queuer_new_rid()"},  # of version 7, as those that queuers pick
         "foreign": {"task_name": "'foreign'"},
         "future": {"status": "'SCHEDULED'", "scheduled_at": "now() + interval '1 day'"},
         "ended": {

@@ -72,6 +72,21 @@ $$
 """
 
 
+# For jobs that other programs insert. Of version 7, as those of queuers are (`queuer.rids`): at random they would be
+# strewn over the whole index, and to drain many such jobs takes a third longer. Without a search path of its own it is
+# inlined. Version 4 has the bits 0100 where version 7 has 0111.
+NEW_RID = r"""
+CREATE FUNCTION {schema}.queuer_new_rid() RETURNS uuid LANGUAGE sql AS $$
+    SELECT pg_catalog.encode(pg_catalog.set_bit(pg_catalog.set_bit(
+        pg_catalog.overlay(
+            pg_catalog.uuid_send(pg_catalog.gen_random_uuid()),
+            pg_catalog.substring(
+                pg_catalog.int8send(CAST(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000 AS bigint)), 3),
+            1, 6),
+        52, 1), 53, 1), 'hex')\:\:uuid
+$$
+"""
+
 # The foreign keys of an application's tables that keep the primary key from being another.
 REFERRING = r"""
 SELECT conname, conrelid\:\:regclass\:\:text FROM pg_constraint JOIN pg_attribute ON attrelid = confrelid
@@ -88,6 +103,8 @@ def upgrade() -> None:
     alter(schema, "DROP CONSTRAINT pk_job", "ADD CONSTRAINT pk_job PRIMARY KEY USING INDEX uq_job_rid")
     scheduled = {"postgresql_where": sa.text("scheduled_at > '-infinity'")}
     op.create_index("ix_job_scheduled_id", "job", ["id"], schema=schema, **scheduled)
+    op.execute(NEW_RID.format(schema=quoted(schema)))
+    alter(schema, f"ALTER rid SET DEFAULT {quoted(schema)}.queuer_new_rid()")
     replace_trigger(schema, NOTIFY_ADDED)
 
 
@@ -95,6 +112,8 @@ def downgrade() -> None:
     schema = op.get_context().opts["queuer_schema"]
     refuse_references(schema, "rid", "no primary key before revision 0005; drop it, and add it again afterwards")
     op.drop_index("ix_job_scheduled_id", "job", schema=schema)
+    alter(schema, "ALTER rid SET DEFAULT gen_random_uuid()")
+    op.execute(f"DROP FUNCTION {quoted(schema)}.queuer_new_rid()")
     alter(schema, "DROP CONSTRAINT pk_job", "ADD CONSTRAINT pk_job PRIMARY KEY (id)")
     op.create_index("uq_job_rid", "job", ["rid"], unique=True, schema=schema)
     replace_trigger(schema, NOTIFY_ADDED_BEFORE)

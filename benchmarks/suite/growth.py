@@ -19,7 +19,7 @@ LOOK_UPS = 200
 _COLUMNS = """
 SELECT attname FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attidentity = ''
-AND coalesce(pg_get_expr(adbin, adrelid), '') !~ '^gen_random_uuid' ORDER BY attnum"""
+AND coalesce(pg_get_expr(adbin, adrelid), '') !~ '(gen_random_uuid|queuer_new_rid)' ORDER BY attnum"""
 
 
 @dataclass

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Identity, Index, SmallInteger, Text, event, func, text
+from sqlalchemy import BigInteger, FetchedValue, Identity, Index, SmallInteger, Text, event, func, text
 from sqlalchemy.orm import Mapped, QueryContext, mapped_column
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -139,7 +139,8 @@ class Job(JobRecord):
         ),
     )
 
-    rid: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    #: Of version 7; the database makes one for jobs of other programs, by the function `queuer_new_rid`.
+    rid: Mapped[UUID] = mapped_column(primary_key=True, server_default=FetchedValue())
     #: Grows with each job that is added.
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), sort_order=-1)
     #: Someone wants a running job to be cancelled; its worker sees to it.

@@ -20,6 +20,7 @@ from queuer.models import Job, JobArchive
 from queuer.payload import compact, decode, is_plain
 from queuer.repositories import copying, in_order, search
 from queuer.repositories.direct import Direct, rows, schema_of
+from queuer.rids import new_rid
 from queuer.states import JobStatus
 from queuer.values import MOST_RUNS, NewJob, Page, PlainJobs, one_by_one
 
@@ -141,12 +142,17 @@ def insert_next_runs(session: Session, next_runs: Mapping[UUID, datetime]) -> No
     Not of those that were cancelled.
     """
     run = (
-        func.unnest(bindparam("rids", type_=ARRAY(Uuid)), bindparam("instants", type_=ARRAY(DateTime(timezone=True))))
-        .table_valued(column("rid", Uuid), column("at", DateTime(timezone=True)))
+        func.unnest(
+            bindparam("rids", type_=ARRAY(Uuid)),
+            bindparam("new_rids", type_=ARRAY(Uuid)),
+            bindparam("instants", type_=ARRAY(DateTime(timezone=True))),
+        )
+        .table_valued(column("rid", Uuid), column("new_rid", Uuid), column("at", DateTime(timezone=True)))
         .render_derived(name="run")
     )
     last = JobArchive.__table__.c
     values: dict[str, ColumnElement[Any]] = {name: last[name] for name in _INHERITED} | {
+        "rid": run.c.new_rid,
         "status": literal(JobStatus.SCHEDULED.value),
         "series_rid": func.coalesce(last.series_rid, last.rid),
         "schedule_count": last.schedule_count + 1,
@@ -156,7 +162,8 @@ def insert_next_runs(session: Session, next_runs: Mapping[UUID, datetime]) -> No
     goes_on = (last.status != JobStatus.CANCELLED.value, last.schedule_count < MOST_RUNS)
     chosen = select(*values.values()).where(last.rid == run.c.rid, *goes_on)
     statement = insert(Job.__table__).from_select(list(values), chosen)  # type: ignore[arg-type]
-    session.execute(statement, {"rids": list(next_runs), "instants": list(next_runs.values())})
+    new_rids = [new_rid() for _ in next_runs]
+    session.execute(statement, {"rids": list(next_runs), "new_rids": new_rids, "instants": list(next_runs.values())})
 
 
 def insert_many(session: Session, jobs: Iterable[NewJob | PlainJobs]) -> list[UUID]:

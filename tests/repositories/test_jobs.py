@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import RFC_4122
 
 import pytest
 from sqlalchemy import func, inspect, select, text
@@ -73,6 +74,8 @@ def test_a_plain_insert_of_another_language_makes_a_valid_job(session: Session) 
     assert (job.status, job.parameters, job.parameters_keyed, job.options) == ("QUEUED", [1], {}, Options())
     assert (job.queue, job.priority, job.attempts, job.schedule_count) == ("default", 0, 0, 1)
     assert job.created_at.tzinfo is not None
+    assert (job.rid.version, job.rid.variant) == (7, RFC_4122)
+    assert job.rid.int >> 80 == pytest.approx(job.created_at.timestamp() * 1000, abs=60_000)
 
 
 def test_options_that_make_no_sense_do_not_keep_a_job_from_being_read(session: Session) -> None:
