@@ -48,7 +48,7 @@ class StaticQueuer(Producer):
     def __init__(self, source: Source, *, application_name: str = "queuer static") -> None:
         super().__init__(source.database(application_name))
         self._listener = Listener(source)
-        self._subscriptions = Subscriptions(self._listener, source.config.schema, self._wherever, self._watch)
+        self._subscriptions = Subscriptions(self._listener, source.config.schema, self._find, self._watch)
         self._waiting: Waiting | None = None
         self._waiting_lock = threading.Lock()
         try:
@@ -104,8 +104,10 @@ class StaticQueuer(Producer):
     def _page_ended(self, wanted: Page) -> Sequence[JobArchive]:
         return [self._read_result(job) for job in inspect.page_ended(self._database, wanted)]
 
-    def _wherever(self, ids: Collection[int], rids: Collection[UUID]) -> Sequence[Job | JobArchive]:
-        found = inspect.wherever(self._database, ids, rids)
+    def _find(
+        self, *, ids: Sequence[int] = (), rids: Collection[UUID] = (), have_ended: bool = False
+    ) -> Sequence[Job | JobArchive]:
+        found = inspect.ended(self._database, rids) if have_ended else inspect.wherever(self._database, ids, rids)
         return [self._read_result(job) if isinstance(job, JobArchive) else job for job in found]
 
     def _watch(self, kind: Kind) -> watch.Watch:

@@ -46,9 +46,11 @@ _CHANNELS: dict[Kind, Callable[[str], Channel]] = {
 
 
 class Find(Protocol):
-    """Reads jobs, live or ended, by ids or rids."""
+    """Reads jobs by ids or rids, live or ended, or ended ones alone."""
 
-    def __call__(self, ids: Collection[int], rids: Collection[UUID]) -> Sequence[Job | JobArchive]: ...
+    def __call__(
+        self, *, ids: Sequence[int] = (), rids: Collection[UUID] = (), have_ended: bool = False
+    ) -> Sequence[Job | JobArchive]: ...
 
 
 @dataclass(eq=False)
@@ -85,7 +87,7 @@ class Subscriptions:
         self._listening: dict[Kind, Callable[[str | None], None]] = {}
         self._heard: SimpleQueue[tuple[Kind, str | None] | None] = SimpleQueue()  # the thread's; another has another
         self._is_open = False
-        self._told: dict[int, None] = {}
+        self._told: dict[UUID, None] = {}
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
 
@@ -189,15 +191,19 @@ class Subscriptions:
             return self._look(kind)
         self._watches.pop(kind, None)
         if kind is not Kind.INSERT:
-            return self._find((), events.read_rids(payload))
+            return self._find(rids=events.read_rids(payload), have_ended=kind is Kind.DELETE)
         added = events.read_added(payload)
-        found = list(self._find((), added.rids)) if added.rids else self._find_by_ids(added.ids)
-        new = [job for job in found if job.id not in self._told]
-        self._remember([job.id for job in new])
+        found = self._find(rids=added.rids) if added.rids else self._find_by_ids(added.ids)
+        new = [job for job in found if job.rid not in self._told]
+        self._remember([job.rid for job in new])
         return new
 
     def _find_by_ids(self, ids: Sequence[int]) -> list[Job | JobArchive]:
-        return [job for start in range(0, len(ids), BATCH) for job in self._find(ids[start : start + BATCH], ())]
+        return [job for start in range(0, len(ids), BATCH) for job in self._find(ids=ids[start : start + BATCH])]
+
+    def _find_by_rids(self, rids: Sequence[UUID], *, have_ended: bool) -> list[Job | JobArchive]:
+        some = (rids[start : start + BATCH] for start in range(0, len(rids), BATCH))
+        return [job for each in some for job in self._find(rids=each, have_ended=have_ended)]
 
     def _look(self, kind: Kind) -> Sequence[Job | JobArchive]:
         with self._lock:
@@ -205,10 +211,12 @@ class Subscriptions:
             if watch is None:  # the connection is new, and unlike the one before it goes through a pooler
                 self._watches[kind] = self._watch(kind)
                 return ()
-        return self._find_by_ids(sorted(watch.look()))
+        found = watch.look()
+        named = self._find_by_rids(list(found.rids), have_ended=kind is Kind.DELETE)
+        return named + self._find_by_ids(sorted(found.ids))
 
-    def _remember(self, ids: Sequence[int]) -> None:
-        self._told |= dict.fromkeys(ids)
+    def _remember(self, rids: Sequence[UUID]) -> None:
+        self._told |= dict.fromkeys(rids)
         while len(self._told) > REMEMBERED:
             del self._told[next(iter(self._told))]
 

@@ -73,16 +73,15 @@ $$
 
 
 # For jobs that other programs insert. Of version 7, as those of queuers are (`queuer.rids`): at random they would be
-# strewn over the whole index, and to drain many such jobs takes a third longer. Without a search path of its own it is
-# inlined. Version 4 has the bits 0100 where version 7 has 0111.
+# strewn over the whole index. Version 4 has the bits 0100 where version 7 has 0111.
 NEW_RID = r"""
-CREATE FUNCTION {schema}.queuer_new_rid() RETURNS uuid LANGUAGE sql AS $$
-    SELECT pg_catalog.encode(pg_catalog.set_bit(pg_catalog.set_bit(
-        pg_catalog.overlay(
-            pg_catalog.uuid_send(pg_catalog.gen_random_uuid()),
-            pg_catalog.substring(
-                pg_catalog.int8send(CAST(extract(epoch FROM pg_catalog.clock_timestamp()) * 1000 AS bigint)), 3),
-            1, 6),
+CREATE FUNCTION {schema}.queuer_new_rid() RETURNS uuid
+LANGUAGE sql SET search_path = pg_catalog AS $$
+    SELECT encode(set_bit(set_bit(
+        overlay(
+            uuid_send(gen_random_uuid())
+            PLACING substring(int8send(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)) FROM 3)
+            FROM 1 FOR 6),
         52, 1), 53, 1), 'hex')\:\:uuid
 $$
 """

@@ -24,15 +24,17 @@ OLDEST_SERVER = 140_000
 #: are any. To find that out a lock is held to the transaction's end, for which who begins to listen has to wait.
 COMMITS_SOON = {"queuer.commits_soon": "on"}
 
+#: For all connections that are ours: to compile a plan takes longer than any of ours would gain.
+SETTINGS = {**COMMITS_SOON, "jit": "off"}
+
 #: For a worker's connections, which send a few statements again and again: plan each once, not each time, and by the
 #: indexes they are made for, whatever the statistics of a table that was empty a moment ago say. Planning a claim takes
 #: several times as long as a small one itself.
 WORKER_SETTINGS = {
-    **COMMITS_SOON,
+    **SETTINGS,
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
-    "jit": "off",
 }
 
 #: What SQLAlchemy and the driver raise.

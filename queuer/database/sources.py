@@ -29,8 +29,8 @@ class Source:
 
     def database(self, purpose: str) -> Database:
         """For units of work. `purpose` is the name that the server sees."""
-        engine = engines.create(self.config, application_name=purpose, settings=engines.COMMITS_SOON)
-        async_engines = AsyncEngines(self.config, settings=engines.COMMITS_SOON)
+        engine = engines.create(self.config, application_name=purpose, settings=engines.SETTINGS)
+        async_engines = AsyncEngines(self.config, settings=engines.SETTINGS)
         return Database(engine, self.config, async_engines, cipher=self.cipher)
 
     def for_worker(self, purpose: str) -> Database:
@@ -42,7 +42,7 @@ class Source:
 
     def heart(self, purpose: str) -> Database:
         """For short units of work, two at once at most, on connections that no other work can take."""
-        engine = engines.create(self.config, application_name=purpose, most=2, settings=engines.COMMITS_SOON)
+        engine = engines.create(self.config, application_name=purpose, most=2, settings=engines.SETTINGS)
         return Database(engine, self.config, cipher=self.cipher, limits_idleness=True)
 
     def for_tasks(self, purpose: str, most: int) -> Database:
@@ -81,7 +81,7 @@ class AsyncEngineSource(Source):
         self._engine.sync_engine.hide_parameters = True  # of our statements alone: it is a view of the application's
 
     def database(self, purpose: str) -> Database:
-        engine = engines.create(self.config, application_name=purpose, settings=engines.COMMITS_SOON)
+        engine = engines.create(self.config, application_name=purpose, settings=engines.SETTINGS)
         return Database(engine, self.config, self._engine, cipher=self.cipher)
 
 

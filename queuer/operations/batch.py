@@ -16,7 +16,7 @@ from queuer.payload import is_plain
 from queuer.repositories import jobs
 from queuer.rids import AT_ONCE, new_rids
 from queuer.tasks import Task, TaskRegistry
-from queuer.values import NewJob, PlainJobs
+from queuer.values import NewJob, PlainJobs, one_by_one
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -78,11 +78,10 @@ def adding_batch_in_savepoint(registry: TaskRegistry, batch: Iterable[BatchJob],
 
 
 def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher) -> Iterator[NewJob | PlainJobs]:
-    gathered = _Gathered(registry)
-    may_be_plain = current_rid() is None and not cipher.has_keys
+    gathered, is_clear = _Gathered(registry, current_rid()), not cipher.has_keys
     for number, item in enumerate(batch):
         try:
-            if may_be_plain and gathered.takes(item):
+            if is_clear and gathered.takes(item):
                 if gathered.is_full:
                     yield from gathered.given()
                 continue
@@ -96,10 +95,15 @@ def _prepared(registry: TaskRegistry, batch: Iterable[BatchJob], cipher: Cipher)
 
 
 class _Gathered:
-    """Items of which all that is left to do is to look at the task. Most jobs of large batches are like that."""
+    """Items of which all that is left to do is to look at the task. Most jobs of large batches are like that.
 
-    def __init__(self, registry: TaskRegistry) -> None:
+    Args:
+        parent_rid: The job that adds them.
+    """
+
+    def __init__(self, registry: TaskRegistry, parent_rid: UUID | None) -> None:
         self._registry = registry
+        self._parent_rid = parent_rid
         self._resolved: dict[object, tuple[str, Task | None]] = {}
         self._names: list[str] = []
         self._parameters: list[Sequence[Any]] = []
@@ -120,11 +124,15 @@ class _Gathered:
     def is_full(self) -> bool:
         return len(self._names) >= AT_ONCE
 
-    def given(self) -> Iterator[PlainJobs]:
+    def given(self) -> Iterator[NewJob | PlainJobs]:
         """What was taken since the last time."""
         if self._names:
-            yield PlainJobs(new_rids(len(self._names)), self._names, self._parameters)
+            plain = PlainJobs(new_rids(len(self._names)), self._names, self._parameters)
             self._names, self._parameters = [], []
+            yield from [plain] if self._parent_rid is None else self._children(plain)
+
+    def _children(self, plain: PlainJobs) -> Iterator[NewJob]:
+        return (job._replace(parent_rid=self._parent_rid) for job in one_by_one([plain]))
 
 
 def _is_bare(item: object) -> TypeGuard[BatchJob]:

@@ -18,8 +18,6 @@ from queuer.sealing import resealed
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-_FIRST = UUID(int=0)
-
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
@@ -73,7 +71,7 @@ def _count(database: Database, table: Table) -> int:
 
 def _pass(database: Database, table: Table, size: int) -> Iterator[_Batch]:
     """Goes through a table once, in the order of the rids."""
-    last_rid = _FIRST
+    last_rid: UUID | None = None
     while True:
         batch = database.run(_rotating(database.cipher, table, last_rid, size))
         if batch is None:
@@ -82,7 +80,7 @@ def _pass(database: Database, table: Table, size: int) -> Iterator[_Batch]:
         last_rid = batch.last_rid
 
 
-def _rotating(cipher: Cipher, table: Table, after: UUID, size: int) -> Work[_Batch | None]:
+def _rotating(cipher: Cipher, table: Table, after: UUID | None, size: int) -> Work[_Batch | None]:
     """The work of one transaction. Returns None when there was nothing to do."""
 
     def work(session: "Session") -> _Batch | None:

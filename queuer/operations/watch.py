@@ -6,7 +6,8 @@ Each of these says nothing of what was there when it was made. Not safe to use f
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from queuer.database.database import Database
 from queuer.repositories import changes
@@ -25,11 +26,18 @@ MOST_FOUND = 10_000
 LATENESS = timedelta(seconds=2)
 
 
+class Found(NamedTuple):
+    """Jobs, by their ids or by their rids."""
+
+    ids: Collection[int] = ()
+    rids: Collection[UUID] = ()
+
+
 class Watch(Protocol):
     """Finds what has happened since the last look."""
 
-    def look(self) -> Collection[int]:
-        """The ids of the jobs. Raises `DatabaseUnavailable`; the next look finds them then."""
+    def look(self) -> Found:
+        """The jobs. Raises `DatabaseUnavailable`; the next look finds them then."""
         ...
 
 
@@ -42,7 +50,7 @@ class Added:
         self._missing: dict[int, float] = {}
         self.look()
 
-    def look(self) -> Collection[int]:
+    def look(self) -> Found:
         found = self._database.run(
             lambda session: changes.ids_after(session, self._newest, self._missing.keys(), MOST_FOUND)
         )
@@ -52,7 +60,7 @@ class Added:
         self._missing |= dict.fromkeys(passed_over, now + PATIENCE)
         waited_for = [(id, until) for id, until in self._missing.items() if id not in found and until > now]
         self._missing = dict(waited_for[-MOST_MISSING:])
-        return found
+        return Found(ids=found)
 
 
 class Ended:
@@ -61,14 +69,14 @@ class Ended:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._since = database.run(changes.clock)
-        self._running: set[int] = set()
-        self._told: Mapping[int, int] = {}
+        self._running: set[UUID] = set()
+        self._told: Mapping[UUID, int] = {}
         self.look()
 
-    def look(self) -> Collection[int]:
-        return self.look_at_attempts().keys()
+    def look(self) -> Found:
+        return Found(rids=self.look_at_attempts().keys())
 
-    def look_at_attempts(self) -> Mapping[int, int]:
+    def look_at_attempts(self) -> Mapping[UUID, int]:
         """The same, with how often each was started."""
         now = self._database.run(changes.clock)
         running = self._database.run(changes.running)
@@ -77,7 +85,7 @@ class Ended:
         ended = self._database.run(
             lambda session: changes.ended_after(session, self._since - LATENESS, no_longer - self._told.keys())
         )
-        new = {id: attempts for id, attempts in ended.items() if id not in self._told}
+        new = {rid: attempts for rid, attempts in ended.items() if rid not in self._told}
         self._since, self._running, self._told = now, running, ended
         return new
 
@@ -88,14 +96,14 @@ class Updated:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ended = Ended(database)
-        self._known: Mapping[int, State] = {}
+        self._known: Mapping[UUID, State] = {}
         self.look()
 
-    def look(self) -> Collection[int]:
+    def look(self) -> Found:
         known = self._known
         found = self._database.run(lambda session: changes.under_way(session, known.keys()))
         ended = self._ended.look_at_attempts()
-        self._known = {id: state for id, state in found.items() if state[1] is not JobStatus.QUEUED}
-        changed = [id for id, state in found.items() if state != known.get(id)]
-        started = [id for id, attempts in ended.items() if attempts > known.get(id, (0, None))[0]]
-        return dict.fromkeys([*changed, *started]).keys()
+        self._known = {rid: state for rid, state in found.items() if state[1] is not JobStatus.QUEUED}
+        changed = [rid for rid, state in found.items() if state != known.get(rid)]
+        started = [rid for rid, attempts in ended.items() if attempts > known.get(rid, (0, None))[0]]
+        return Found(rids=dict.fromkeys([*changed, *started]).keys())

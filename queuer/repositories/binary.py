@@ -11,7 +11,7 @@ from struct import Struct, pack
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Double, Integer, Text, Uuid
+from sqlalchemy import Double, Integer, Text, Uuid
 
 Pack = Callable[[Sequence[Any], str], bytes]
 
@@ -48,7 +48,6 @@ def _text(value: str | None, encoding: str) -> bytes:
 
 #: By the type of the elements.
 PACKS: Mapping[type[Any], Pack] = {
-    BigInteger: partial(_numbers, 20, "q", 8),
     Integer: partial(_numbers, 23, "i", 4),
     Double: partial(_numbers, 701, "d", 8),
     Uuid: _uuids,

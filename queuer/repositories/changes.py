@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from sqlalchemy import DateTime, func, or_, select
 from sqlalchemy.orm import Session
@@ -38,27 +39,28 @@ def ids_after(session: Session, newest: int, others: Collection[int], limit: int
     return found | set(sorted(newer)[:limit])
 
 
-def under_way(session: Session, others: Collection[int]) -> Mapping[int, State]:
+def under_way(session: Session, others: Collection[UUID]) -> Mapping[UUID, State]:
     """Live jobs that run or wait for a retry, and those among `others`."""
     chosen = [IS_RUNNING, IS_SCHEDULED & (Job.attempts > 0) & (Job.scheduled_at < func.now() + SOON)]
     if others:
-        chosen.append(in_order.is_among(Job.id.in_(others)))
-    found: dict[int, State] = {}
+        chosen.append(Job.rid.in_(others))
+    found: dict[UUID, State] = {}
     for condition in chosen:  # one by one: each has an index of its own
-        rows = session.execute(select(Job.id, Job.attempts, Job.status).where(condition))
-        found |= {id: (attempts, status) for id, attempts, status in rows}
+        rows = session.execute(select(Job.rid, Job.attempts, Job.status).where(condition))
+        found |= {rid: (attempts, status) for rid, attempts, status in rows}
     return found
 
 
-def running(session: Session) -> set[int]:
+def running(session: Session) -> set[UUID]:
     """Jobs that run."""
-    return set(session.scalars(select(Job.id).where(IS_RUNNING)))
+    return set(session.scalars(select(Job.rid).where(IS_RUNNING)))
 
 
-def ended_after(session: Session, instant: datetime, others: Collection[int]) -> Mapping[int, int]:
+def ended_after(session: Session, instant: datetime, others: Collection[UUID]) -> Mapping[UUID, int]:
     """Jobs that ended after an instant, and the ended ones among `others`, with their attempts."""
-    chosen = or_(JobArchive.ended_at > instant, JobArchive.id.in_(others)) if others else JobArchive.ended_at > instant
-    return {row.id: row.attempts for row in session.execute(select(JobArchive.id, JobArchive.attempts).where(chosen))}
+    is_new = JobArchive.ended_at > instant
+    chosen = or_(is_new, JobArchive.rid.in_(others)) if others else is_new
+    return {row.rid: row.attempts for row in session.execute(select(JobArchive.rid, JobArchive.attempts).where(chosen))}
 
 
 def clock(session: Session) -> datetime:

@@ -19,8 +19,8 @@ _OF_ALL += ("parent_rid", "series_rid", "scheduled_at", "occurrence_at", "key_id
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 
-#: Jobs of which it is known whether there are others before anything is sent.
-AT_ONCE = 500
+#: So many jobs are looked at before anything is sent: where there are fewer, one statement does it.
+A_FEW = 500
 
 #: Bytes that are sent at once.
 LARGEST = 30_000
@@ -53,7 +53,7 @@ def parts(jobs: Iterable[NewJob | PlainJobs], rids: list[UUID]) -> tuple[bool, I
     """
     rest = iter(jobs)
     first = list(_first(rest))
-    is_one = sum(map(_count, first)) < AT_ONCE
+    is_one = sum(map(_count, first)) < A_FEW
     are_plain = not is_one or all(map(_is_plain, first))
 
     def plain_so_far(job: NewJob | PlainJobs) -> bool:
@@ -66,9 +66,9 @@ def parts(jobs: Iterable[NewJob | PlainJobs], rids: list[UUID]) -> tuple[bool, I
 
 
 def _first(jobs: Iterator[NewJob | PlainJobs]) -> Iterator[NewJob | PlainJobs]:
-    """As many as are sent at once, or all that there are."""
+    """A few, or all that there are."""
     count = 0
-    while count < AT_ONCE and (job := next(jobs, None)) is not None:
+    while count < A_FEW and (job := next(jobs, None)) is not None:
         yield job
         count += _count(job)
 

@@ -30,7 +30,9 @@ def is_among(
     *conditions: ColumnElement[bool], newest_first: bool = True, limit: int | None = None
 ) -> ColumnElement[bool]:
     """Whether a job is among the first for which the conditions hold."""
-    found = select(Job.rid, Job.id).where(*conditions).order_by(_by_id(newest_first=newest_first)).limit(limit)
+    found = select(Job.rid, Job.id).where(*conditions)
+    if limit is not None:
+        found = found.order_by(_by_id(newest_first=newest_first)).limit(limit)
     tasks = _tasks()
     queued = lateral(found.where(_IS_QUEUED, tasks.c.hash == _HASH))
     scheduled = found.where(HAS_INSTANT).subquery()
@@ -53,8 +55,12 @@ def _by_id(*, newest_first: bool) -> Any:
 
 
 def _tasks() -> CTE:
-    """The hashes of the tasks that have jobs which are due at once."""
-    hashes = select(_HASH.label("hash")).where(_IS_QUEUED).order_by(_HASH).limit(1)
+    """The hashes of the tasks that have jobs which are due at once.
+
+    From the highest to the lowest: so the first entry of each is its newest job. The oldest lie behind those of jobs
+    that have ended, which PostgreSQL can't remove as long as anybody holds an old snapshot.
+    """
+    hashes = select(_HASH.label("hash")).where(_IS_QUEUED).order_by(_HASH.desc()).limit(1)
     tasks = hashes.cte("tasks", recursive=True)
-    following = select(_HASH).where(_IS_QUEUED, tasks.c.hash < _HASH).order_by(_HASH).limit(1)
+    following = select(_HASH).where(_IS_QUEUED, tasks.c.hash > _HASH).order_by(_HASH.desc()).limit(1)
     return tasks.union_all(select(following.scalar_subquery()).where(tasks.c.hash.is_not(None)))

@@ -109,7 +109,7 @@ def insert_unless_there(session: Session, job: NewJob) -> Job | None:
 def insert_unseen(session: Session, job: NewJob) -> Job:
     """Like `insert_one`, for a user who may insert jobs but read none: what the database adds is None, also the id."""
     values = _values(job)
-    session.execute(insert(Job).values(**values).inline())  # else it would return the id
+    session.execute(insert(Job).values(**values))
     inserted = Job(**values)
     inserted.unseal(session.info["database"].cipher)
     return inserted
@@ -239,7 +239,8 @@ def find_all(session: Session, rids: Collection[UUID]) -> Sequence[Job]:
 
 def find_by_ids(session: Session, ids: Collection[int]) -> Sequence[Job]:
     """The live ones among these jobs."""
-    return session.scalars(in_order.jobs(Job.id.in_(ids))).all()
+    is_one = Job.id.between(ids[0], ids[-1]) if isinstance(ids, range) and ids else Job.id.in_(ids)
+    return session.scalars(in_order.jobs(is_one)).all()
 
 
 def find(session: Session, rid: UUID) -> Job | None:

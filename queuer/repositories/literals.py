@@ -5,7 +5,7 @@ from uuid import UUID
 
 
 def literal(value: Any) -> str | None:
-    """A number, a text, a UUID, or a list of numbers or of texts."""
+    """A number, a text, a UUID, or a list of some."""
     kind = type(value)
     if kind is str or value is None:
         return value  # type: ignore[no-any-return]

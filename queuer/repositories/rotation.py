@@ -49,7 +49,9 @@ def count(session: Session, table: Table, key_id: str) -> int:
     return session.scalar(query) or 0
 
 
-def lock_batch(session: Session, table: Table, key_id: str, *, after: UUID, limit: int) -> Sequence[Mapping[str, Any]]:
+def lock_batch(
+    session: Session, table: Table, key_id: str, *, after: UUID | None, limit: int
+) -> Sequence[Mapping[str, Any]]:
     """The next rows that are not wholly sealed by the key, by their rids, locked. What others lock is left out.
 
     Parameters and results come as texts.
@@ -58,7 +60,9 @@ def lock_batch(session: Session, table: Table, key_id: str, *, after: UUID, limi
     texts = [_text(_json(columns, name)).label(name) for name in _JSON if name in columns]
     names = ("rid", "series_rid", "key_id", *_HOLDERS, *_TEXTS)
     query = select(*texts, *(columns[name] for name in names if name in columns))
-    batch = query.where(columns.rid > after, _is_otherwise(table, key_id)).order_by(columns.rid).limit(limit)
+    batch = query.where(_is_otherwise(table, key_id)).order_by(columns.rid).limit(limit)
+    if after is not None:
+        batch = batch.where(columns.rid > after)
     return [dict(row) for row in session.execute(batch.with_for_update(skip_locked=True)).mappings()]
 
 

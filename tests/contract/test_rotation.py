@@ -2,10 +2,11 @@
 
 import threading
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from conftest import MakeQueuer
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 from sqlalchemy.orm import Session
 from support.contract import Gate, ended, eventually
 from support.keys import KEY, OTHER_KEY, SECRET, THIRD_KEY, everything
@@ -14,6 +15,7 @@ from queuer import (
     BatchJob,
     ConfigurationError,
     DatabaseConfiguration,
+    Job,
     OnError,
     Options,
     Queuer,
@@ -51,6 +53,16 @@ def readable(q: Queuer) -> list[object]:
     assert not any(job.sealed for job in found)
     names = ("rid", "parameters", "parameters_keyed", "failures", "results", "error")
     return [(job.options.metadata, *(getattr(job, name, None) for name in names)) for job in found]
+
+
+def test_a_job_of_another_program_with_a_rid_of_zeros_is_not_forgotten(
+    make_queuer: MakeQueuer, config: DatabaseConfiguration, engine: Engine
+) -> None:
+    nothing = UUID(int=0)
+    with Session(engine) as session, session.begin():
+        session.execute(insert(Job).values(rid=nothing, task_name="elsewhere", parameters=[SECRET]))
+    assert rotate_encryption(KEY, config) == Rotation(changed=1, left=0, unreadable=0)
+    assert make_queuer(key=KEY).get_job(nothing).parameters == [SECRET]
 
 
 @pytest.mark.parametrize("before", ["", KEY, "open sesame"])
