@@ -8,7 +8,7 @@ from uuid import UUID
 from queuer.database.database import Database, Work
 from queuer.repositories import held, jobs, results, steering
 from queuer.sealing import sealed_outcome
-from queuer.values import ClaimedJob, Outcome, Verdict
+from queuer.values import Outcome, Verdict
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -31,12 +31,13 @@ def finish(database: Database, worker_rid: UUID, outcomes: Sequence[Outcome]) ->
     if database.cipher.has_keys:
         outcomes = [sealed_outcome(database.cipher, outcome) for outcome in outcomes]
     if all(outcome.verdict in _ENDINGS and outcome.next_run_at is None for outcome in outcomes):
-        written = database.run_direct(lambda direct: results.archive(direct, worker_rid, outcomes))
+        written = database.run_direct(lambda direct: results.archived(direct, worker_rid, outcomes))
     else:
         work, is_single = _writing(worker_rid, outcomes)
         written = database.run_single(work) if is_single else database.run(work)
     if len(written) < len(outcomes):
-        missing = [outcome for outcome in outcomes if outcome.job.rid not in written]
+        known = {id(outcome) for outcome in written}  # of one job there may be several
+        missing = [outcome for outcome in outcomes if id(outcome) not in known]
         _explain(database, worker_rid, [outcome for outcome in missing if outcome.verdict is not Verdict.UNBEGUN])
 
 
@@ -48,36 +49,36 @@ def finish_within(session: "Session", worker_rid: UUID, outcome: Outcome) -> boo
     """
     if not results.hold(session, worker_rid, outcome.job):
         return False
-    return outcome.job.rid in write(session, worker_rid, [outcome])
+    return bool(write(session, worker_rid, [outcome]))
 
 
-def write(session: "Session", worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[UUID]:
-    """Writes outcomes in a transaction of the caller's. Returns the rids of the jobs that were still this worker's."""
+def write(session: "Session", worker_rid: UUID, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """Writes outcomes in a transaction of the caller's. Returns those of jobs that were still this worker's."""
     work, _ = _writing(worker_rid, outcomes)
     return work(session)
 
 
-def _writing(worker_rid: UUID, outcomes: Sequence[Outcome]) -> tuple[Work[set[UUID]], bool]:
-    """The work of writing outcomes, which returns the rids of the written ones, and whether it is one statement."""
+def _writing(worker_rid: UUID, outcomes: Sequence[Outcome]) -> tuple[Work[Sequence[Outcome]], bool]:
+    """The work of writing outcomes, which returns the written ones, and whether it is one statement."""
     ended = [outcome for outcome in outcomes if outcome.verdict in _ENDINGS]
     retried = [outcome for outcome in outcomes if outcome.verdict is Verdict.RETRY]
-    unbegun = [outcome.job for outcome in outcomes if outcome.verdict is Verdict.UNBEGUN]
-    next_runs = {outcome.job.rid: outcome.next_run_at for outcome in ended if outcome.next_run_at is not None}
+    unbegun = [outcome for outcome in outcomes if outcome.verdict is Verdict.UNBEGUN]
 
-    def work(session: "Session") -> set[UUID]:
-        moved = results.archive(session, worker_rid, ended) if ended else set()
-        if follows := {rid: at for rid, at in next_runs.items() if rid in moved}:
+    def work(session: "Session") -> Sequence[Outcome]:
+        moved = results.archived(session, worker_rid, ended) if ended else ()
+        if follows := {outcome.job.rid: at for outcome in moved if (at := outcome.next_run_at) is not None}:
             jobs.insert_next_runs(session, follows)
-        waiting = results.reschedule(session, worker_rid, retried) if retried else set()
-        return moved | waiting | (_give_back(session, worker_rid, unbegun) if unbegun else set())
+        waiting = results.rescheduled(session, worker_rid, retried) if retried else ()
+        return [*moved, *waiting, *(_give_back(session, worker_rid, unbegun) if unbegun else ())]
 
-    return work, not next_runs and not unbegun and not (ended and retried)
+    goes_on = any(outcome.next_run_at is not None for outcome in ended)
+    return work, not goes_on and not unbegun and not (ended and retried)
 
 
-def _give_back(session: "Session", worker_rid: UUID, unbegun: Sequence[ClaimedJob]) -> set[UUID]:
-    given = held.give_back(session, worker_rid, unbegun)
+def _give_back(session: "Session", worker_rid: UUID, unbegun: Sequence[Outcome]) -> Sequence[Outcome]:
+    given = held.give_back(session, worker_rid, [outcome.job for outcome in unbegun])
     steering.end_cancelled(session, given)
-    return given
+    return [outcome for outcome in unbegun if outcome.job.rid in given]
 
 
 def _explain(database: Database, worker_rid: UUID, missing: Sequence[Outcome]) -> None:

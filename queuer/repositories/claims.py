@@ -219,8 +219,8 @@ def take(
     claiming = _CLAIM if not queued_only else _CLAIM_FEW_QUEUED if limit <= NAMED_AT_MOST else _CLAIM_QUEUED
     found = rows(session, claiming, parameters)
     claim, taken = _read(found)
-    queued = {job.task_name: job.id for job, row in zip(claim.jobs, taken, strict=True) if row[2]}  # the last of each
-    return claim._replace(marks=queued)
+    # Of each task the last: name and id, as they stand in `taking`, of the rows that were queued.
+    return claim._replace(marks={row[5]: row[3] for row in taken if row[2]})
 
 
 def take_named(

@@ -6,6 +6,7 @@ job that was given to someone else is left alone, and is missing from what is re
 
 import json
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -200,13 +201,18 @@ def archive(session: Session | Direct, worker_rid: UUID, outcomes: Sequence[Outc
 
     One statement: a job is in exactly one of the two tables, whatever happens.
     """
+    return {outcome.job.rid for outcome in archived(session, worker_rid, outcomes)}
+
+
+def archived(session: Session | Direct, worker_rid: UUID, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """`archive`, for who needs no rids: returns the outcomes that were written."""
     channels = bound(session, ended=events.ended)
-    moved: set[UUID] = set()
+    moved: list[Outcome] = []
     for some in _in_order(outcomes):
         are_successes = _are_successes(some)
         statement = _ARCHIVE_SUCCESSES if are_successes else _ARCHIVE
         parameters = _parameters(worker_rid, some, in_full=not are_successes)
-        moved |= _written(statement.scalar(session, {**channels, **parameters}), some)
+        moved += _written(statement.scalar(session, {**channels, **parameters}), some)
     return moved
 
 
@@ -215,15 +221,23 @@ def reschedule(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) 
 
     Tells the workers, whose timers are set for what was due next until now.
     """
+    return {outcome.job.rid for outcome in rescheduled(session, worker_rid, outcomes)}
+
+
+def rescheduled(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """`reschedule`, for who needs no rids: returns the outcomes that were written."""
     channels = bound(session, added=events.added, updated=events.updated)
-    waiting: set[UUID] = set()
+    waiting: list[Outcome] = []
     for some in _in_order(outcomes):
-        waiting |= _written(session.scalar(_RESCHEDULE, {**channels, **_parameters(worker_rid, some)}), some)
+        waiting += _written(session.scalar(_RESCHEDULE, {**channels, **_parameters(worker_rid, some)}), some)
     return waiting
 
 
-def _written(unless_all: Sequence[UUID] | None, outcomes: Sequence[Outcome]) -> set[UUID]:
-    return set(map(_rid_of, outcomes) if unless_all is None else unless_all)
+def _written(unless_all: Sequence[UUID] | None, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    if unless_all is None:
+        return outcomes
+    written = set(unless_all)
+    return [outcome for outcome in outcomes if outcome.job.rid in written]
 
 
 def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcome]) -> set[UUID]:
@@ -244,20 +258,17 @@ def written_before(session: Session, worker_rid: UUID, outcomes: Sequence[Outcom
 def _in_order(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
     """Outcomes in the order of their jobs' rids, none of which comes twice: in one list, unless there are outcomes of
     several attempts at a job."""
-    ordered = sorted(outcomes, key=_number_of)
-    distinct = {outcome.job.rid: outcome for outcome in ordered}
-    if len(distinct) == len(ordered):
+    ordered = sorted(outcomes, key=_number)
+    numbers = list(map(_number, ordered))
+    if len(set(numbers)) == len(numbers):
         return [ordered]
-    others = [outcome for outcome in ordered if distinct[outcome.job.rid] is not outcome]
+    distinct = dict(zip(numbers, ordered, strict=True))
+    others = [outcome for outcome in ordered if distinct[_number(outcome)] is not outcome]
     return [list(distinct.values()), *_in_order(others)]
 
 
-def _rid_of(outcome: Outcome) -> UUID:
-    return outcome.job.rid
-
-
-def _number_of(outcome: Outcome) -> int:
-    return outcome.job.rid.int  # is compared faster, and in the same order as PostgreSQL's
+#: That of the rid, which is compared and hashed faster, and in the same order as PostgreSQL's.
+_number = attrgetter("job.rid.int")
 
 
 def _parameters(worker_rid: UUID, outcomes: Sequence[Outcome], *, in_full: bool = True) -> dict[str, Any]:

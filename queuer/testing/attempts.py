@@ -162,8 +162,7 @@ def _write(session: "Session", able: "Origin", outcome: Outcome) -> Outcome:
         return found and found.fn
 
     planned = Planner(find).plan(outcome)
-    written = write(session, WORKER_RID, [sealed_outcome(able.cipher, planned)])
-    if outcome.job.rid not in written:
+    if not write(session, WORKER_RID, [sealed_outcome(able.cipher, planned)]):
         raise QueuerError(f"the end of job {outcome.job.rid} can't be written: it is no longer there")
     return planned
 

@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select, update
@@ -11,6 +12,7 @@ from queuer.operations.enqueue import adding
 from queuer.operations.finish import finish
 from queuer.repositories import upkeep
 from queuer.repositories.claims import claim
+from queuer.repositories.held import give_back
 from queuer.values import ClaimedJob, Outcome, Verdict
 
 
@@ -34,6 +36,19 @@ def test_what_is_written_once_more_because_the_answer_was_lost_is_not_called_dro
             finish(database, FIRST, [end(taken)])
     assert "dropped" not in caplog.text
     assert f"of job {taken.rid}, attempt 1, had been written before" in caplog.text
+
+
+def test_of_two_attempts_at_a_job_in_one_write_the_lost_one_plans_nothing_and_is_named(
+    database: Database, taken: ClaimedJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job was given back and taken again while the outcome of the first attempt waited to be written."""
+    database.run(lambda session: give_back(session, FIRST))
+    (again,) = database.run(lambda session: claim(session, FIRST, ["task"], limit=1))
+    lost = succeeded(taken)._replace(next_run_at=datetime.now(UTC))
+    finish(database, FIRST, [lost, succeeded(again)])
+    assert database.run(lambda session: session.scalar(select(func.count()).select_from(Job))) == 0
+    assert f"dropped the outcome SUCCEEDED of job {taken.rid}, attempt 1" in caplog.text
+    assert "attempt 2" not in caplog.text
 
 
 def unbegun(job: ClaimedJob) -> Outcome:
