@@ -68,10 +68,19 @@ class Proxy:
         self._call(lambda: [pair.forget() for pair in self._pairs])
 
     def lose_answers(self, loses: bool) -> None:
-        """Lets what the server answers vanish. Such connections are of no use any more, and break afterwards."""
-        self._loses_answers = loses
-        if not loses:
-            self._call(lambda: [pair.abort() for pair in list(self._pairs) if pair.is_spoilt])
+        """Lets what the server answers vanish. Connections that there are meanwhile break afterwards, whether or not an
+        answer has come: one may be on its way.
+        """
+
+        def lose() -> None:
+            self._loses_answers = loses
+            for pair in list(self._pairs):
+                if loses:
+                    pair.is_spoilt = True
+                elif pair.is_spoilt:
+                    pair.abort()
+
+        self._call(lose)
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
@@ -97,7 +106,7 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
-        pair = _Pair(writer, server_writer)
+        pair = _Pair(writer, server_writer, is_spoilt=self._loses_answers)
         self._pairs.add(pair)
         try:
             await asyncio.gather(
@@ -115,9 +124,7 @@ class Proxy:
                 await self._open.wait()
                 if self._delay:
                     await asyncio.sleep(self._delay)
-                if is_answers and (self._loses_answers or pair.is_spoilt):
-                    pair.is_spoilt = True
-                elif not pair.is_forgotten:
+                if not (pair.is_forgotten or (is_answers and pair.is_spoilt)):
                     writer.write(data)
                     await writer.drain()
             await self._open.wait()  # what is closed behind a hole is not seen to be
@@ -133,9 +140,9 @@ async def _all_ended() -> None:
 class _Pair:
     """A connection of a client, and the one to the server that belongs to it."""
 
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, *, is_spoilt: bool) -> None:
         self._ends = (client, server)
-        self.is_spoilt = False
+        self.is_spoilt = is_spoilt
         self.is_forgotten = False
         self.aborted = asyncio.Event()
 
