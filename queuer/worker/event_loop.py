@@ -9,6 +9,7 @@ from contextvars import Context
 from queuer.context import enter_job
 from queuer.values import Outcome
 from queuer.worker.attempt import Attempt, Done, Interrupt, ending_of
+from queuer.worker.fine_timers import new_event_loop
 from queuer.worker.transactions import Transactions, in_async_transaction
 
 logger = logging.getLogger(__name__)
@@ -34,12 +35,14 @@ class LoopExecutor:
 
     def run(self, attempts: Sequence[Attempt]) -> None:
         loop = self._loop or self._start()
-        # A context of its own: we may be called by the task whose slot this is now, which must not pass its own on.
         self._handed += len(attempts)
-        loop.call_soon_threadsafe(self._begin, loop, attempts, context=Context())
+        if threading.current_thread() is self._thread:  # a task ends, whose slot this is now
+            self._begin(loop, attempts)
+        else:
+            loop.call_soon_threadsafe(self._begin, loop, attempts)
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
+        loop = new_event_loop()
         thread = threading.Thread(target=self._run_loop, args=[loop], name="queuer event loop", daemon=True)
         try:
             thread.start()
@@ -60,7 +63,8 @@ class LoopExecutor:
 
     def _begin(self, loop: asyncio.AbstractEventLoop, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
-            task = loop.create_task(self._attempt(attempt))
+            # An empty context: what calls us may be a task, which must not pass its own on.
+            task = loop.create_task(self._attempt(attempt), context=Context())
             self._tasks.add(task)  # the loop itself holds tasks only weakly
             task.add_done_callback(self._tasks.discard)
 

@@ -8,8 +8,9 @@ from time import monotonic
 from queuer.worker.attempt import NEVER, Attempt
 
 #: Seconds for which attempts may wait for a slot by what is known: as many are prefetched as slots came free in that
-#: time until now. A claim takes a few milliseconds, in which slots would be idle else.
-PREFETCHED_FOR = 0.01
+#: time until now. A claim takes a few milliseconds, in which slots would be idle else, and tasks that began together
+#: end together. No more than a start may be late anyway, and far less than after which one is given back.
+PREFETCHED_FOR = 0.05
 
 
 class Slots:
