@@ -156,7 +156,7 @@ def check_name(what: str, name: object) -> str:
     text = plain_text(name)
     if text is None or not 1 <= len(text) <= LONGEST_NAME or "\0" in text:
         raise ValueError(f"{what} is {shown(name)}; allowed is a str of 1 to {LONGEST_NAME} characters without NUL")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+    if not text.isascii() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         raise ValueError(f"{what} is {shown(name)}; allowed are characters, not lone surrogates")
     return text
 

@@ -85,14 +85,14 @@ class Supervisor:
         # Outcomes that can't be written must not pile up without end while the database is away.
         self._most_unwritten = max(1000, 10 * place.identity.max_concurrency)
 
-        self._reporter = Reporter(self._finish, self._wake, is_busy=self._is_busy)
+        self._reporter = Reporter(self._finish, self._tell_room, is_busy=self._is_busy)
         self._planner = Planner(self._next_interval_func)
         self._runner = Runner(
             place.identity.max_concurrency,
             place.identity.on_error,
             find=place.tasks.get,
             report=lambda outcome: self._reporter.report(self._planner.plan(outcome)),
-            freed=self._wake,
+            freed=self._tell_room,
             transactions=Transactions(self._begin, self._begin_async),
             unseal=lambda job: opened_claim(place.database.cipher, job),
         )
@@ -296,5 +296,5 @@ class Supervisor:
     def _is_busy(self) -> bool:
         return self._runner.waiting > 0 or self._claimer.is_draining
 
-    def _wake(self) -> None:
-        self._claimer.wake()
+    def _tell_room(self) -> None:
+        self._claimer.tell_room()

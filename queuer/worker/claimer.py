@@ -45,7 +45,7 @@ class Claimer:
         claim: Takes up to so many due jobs, or `queued_only`, and of the queued ones of a task only those behind its
             mark.
         claim_named: Takes the queued ones among these jobs, and tells when the first of the others among them is due.
-        room: How many jobs to get now. `wake` has to be called when it grows.
+        room: How many jobs to get now. When there was none, `tell_room` has to be called as soon as there is.
         run: Begins jobs, as soon as there is a slot for each.
         ran_dry: Told when a claim brought less than there was room for, and what it brought has begun.
     """
@@ -71,10 +71,9 @@ class Claimer:
         self._marks: dict[str, int] = {}
         self._ask_at = self._start_over_at = self._due_at = 0.0
         self._shut_out = 0  # claims in a row that did not get what was due
+        self._lacks_room = False
         self.start = self._loop.start
         self.stop = self._loop.stop
-        #: Says that there may be more room.
-        self.wake = self._loop.wake
         #: Says that the database can be reached again.
         self.resume = self._loop.resume
 
@@ -96,10 +95,17 @@ class Claimer:
                 self._named = None
         self._loop.wake()
 
+    def tell_room(self) -> None:
+        """Says that there may be more room."""
+        if self._lacks_room:
+            self._loop.wake()
+
     def _step(self) -> float | None:
+        self._lacks_room = True  # before asking: whoever makes room meanwhile wakes us
         room = self._room(is_draining=self.is_draining)
         if room <= 0:
             return None
+        self._lacks_room = False
         now = monotonic()
         if self._told is None and now < self._ask_at:
             return self._ask_at - now

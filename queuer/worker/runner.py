@@ -47,7 +47,7 @@ class Runner:
     Args:
         find: A task by its name.
         report: Takes each outcome, in the thread that made it.
-        freed: Told whenever there is more room.
+        freed: Told when there is room again, after there was none.
         transactions: For attempts whose task wants a session.
         unseal: Decrypts a job, or raises.
     """
@@ -94,12 +94,15 @@ class Runner:
         """How many more jobs to get now: as many as are free, when nearly all that there are have begun; and a few that
         wait for the next slots while a backlog is drained.
 
-        `freed` is called when there is more.
+        `freed` is called when there is some, after there was none.
         """
         self._prefetch = self._slots.to_prefetch(is_draining=is_draining)
         self._most_not_begun = max(self._few, self._prefetch)
         self._is_asked = True  # before looking: what is freed meanwhile must count
-        return self._room()
+        room = self._room()
+        if room > 0:
+            self._is_asked = False
+        return room
 
     def _room(self) -> int:
         if self._not_begun > self._most_not_begun or len(self._slots.row) > self._prefetch // 2:

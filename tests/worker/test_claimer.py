@@ -88,10 +88,10 @@ def test_it_asks_for_exactly_the_free_slots(table: Table, start: Callable[[], Cl
     assert table.asked.get(timeout=5) == 2
     assert [job.id for job in table.run.get(timeout=5)] == [0, 1]
     table.room = 1
-    claimer.wake()
+    claimer.tell_room()
     assert table.asked.get(timeout=5) == 1
     table.room = 3
-    claimer.wake()
+    claimer.tell_room()
     assert table.asked.get(timeout=5) == 3
 
 
@@ -109,15 +109,17 @@ def test_without_room_it_asks_nothing(table: Table, start: Callable[[], Claimer]
 def test_a_freed_slot_is_no_reason_to_ask_when_there_was_nothing_left(
     table: Table, start: Callable[[], Claimer]
 ) -> None:
+    """Nor to look whether there is any: the thread sleeps on."""
     claimer = start()
     assert table.asked.get(timeout=5) == 2
     assert table.run.get(timeout=5) == []
-    claimer.wake()
-    claimer.wake()
+    claimer.tell_room()
+    claimer.tell_room()
     table.waiting = [claimed()]
     claimer.tell()
     assert [job.id for job in first_jobs(table)] == [1]
     assert table.asked.qsize() == 1
+    assert len(table.drained) == 2
 
 
 def first_jobs(table: Table) -> Sequence[ClaimedJob]:
@@ -180,14 +182,14 @@ def test_it_asks_for_scheduled_jobs_only_when_one_may_be_due(table: Table, start
     claimer = start()
     assert table.queued_only.get(timeout=5) is False
     table.room = 2
-    claimer.wake()
+    claimer.tell_room()
     assert table.queued_only.get(timeout=5) is True
     table.due = 0.05
     table.room = 2
     claimer.tell(of(claimed(id=12)))
     assert table.queued_only.get(timeout=5) is False
     table.room = 9
-    claimer.wake()
+    claimer.tell_room()
     asked = [table.queued_only.get(timeout=5)]
     while asked[-1]:  # at once what is queued, and in a moment what is due
         asked.append(table.queued_only.get(timeout=5))
@@ -200,7 +202,7 @@ def test_it_drains_until_a_claim_brings_less_than_it_might(table: Table, start: 
     assert len(table.run.get(timeout=5)) == 2
     assert claimer.is_draining
     table.room = 2
-    claimer.wake()
+    claimer.tell_room()
     assert len(table.run.get(timeout=5)) == 1
     eventually(lambda: not claimer.is_draining)
 
@@ -212,7 +214,7 @@ def test_it_says_that_it_ran_dry_when_the_last_jobs_have_begun(table: Table) -> 
     claimer.start()
     assert eventually(table.run.qsize) == 1
     table.room = 2
-    claimer.wake()
+    claimer.tell_room()
     assert begun_before.get(timeout=5) == 2
     claimer.stop()
     assert begun_before.empty()
@@ -224,9 +226,9 @@ def test_it_tells_whether_it_drains_when_it_asks_for_room(table: Table, start: C
     claimer = start()
     assert len(table.run.get(timeout=5)) == 2
     table.room = 2
-    claimer.wake()
+    claimer.tell_room()
     assert len(table.run.get(timeout=5)) == 1
-    claimer.wake()
+    claimer.tell()
     eventually(lambda: table.drained[-1:] == [False])
     assert table.drained[:2] == [True, True]
 
@@ -269,7 +271,7 @@ def test_of_news_that_come_while_there_is_no_room_none_is_forgotten(table: Table
     idle.tell(of(last))
     idle.tell(of(first))
     table.room = 2
-    idle.wake()
+    idle.tell_room()
     assert table.named.get(timeout=5) == [last.rid, first.rid]
 
 
