@@ -12,6 +12,8 @@ from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
+from queuer.rids import rid_of
+
 #: Jobs that one notification names at most: 50 rids of 37 bytes stay far below the 8,000 that PostgreSQL allows.
 NAMED_AT_MOST = 50
 
@@ -19,7 +21,9 @@ NAMED_AT_MOST = 50
 MOST_IN_RANGE = 10_000_000
 
 _ID = r"[1-9][0-9]{0,18}"
-_ADDED = re.compile(rf"(?P<first>{_ID})(-(?P<last>{_ID})|:(?P<rids>.+))")
+_RID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_RIDS = re.compile(rf"{_RID}(?:,{_RID})*")
+_ADDED = re.compile(rf"(?P<first>{_ID})(?:-(?P<last>{_ID})|:(?P<rids>{_RIDS.pattern}))")
 _HIGHEST_ID = 2**63 - 1
 
 
@@ -88,15 +92,15 @@ def read_added(payload: str) -> Added:
         return NOBODY_KNOWS
     first = int(read["first"])
     if read["rids"]:
-        rids = read_rids(read["rids"])
-        return Added(range(first, first + 1), rids) if rids and first <= _HIGHEST_ID else NOBODY_KNOWS
+        return Added(range(first, first + 1), _rids_of(read["rids"])) if first <= _HIGHEST_ID else NOBODY_KNOWS
     last = int(read["last"])
     return Added(range(first, last + 1)) if last <= _HIGHEST_ID and 0 <= last - first < MOST_IN_RANGE else NOBODY_KNOWS
 
 
 def read_rids(payload: str) -> set[UUID]:
     """The rids that a notification of `ended` or `updated` names."""
-    try:
-        return {UUID(rid) for rid in payload.split(",")}
-    except ValueError:
-        return set()
+    return set(_rids_of(payload)) if _RIDS.fullmatch(payload) else set()
+
+
+def _rids_of(texts: str) -> list[UUID]:
+    return [rid_of(text) for text in texts.split(",")]

@@ -39,8 +39,17 @@ def new_rids(count: int) -> list[UUID]:
     milliseconds, rest = divmod(time_ns(), _MILLISECOND)
     start = milliseconds << 80 | rest * _FRACTIONS // _MILLISECOND << 64 | _VERSION_AND_VARIANT
     for number, random in enumerate(memoryview(os.urandom(8 * count)).cast("Q")):
-        rid = _new(UUID)
-        _set_number(rid, start | number << _COUNTED | random & _RANDOM_BITS)
-        _set_safety(rid, _UNKNOWN)
-        rids.append(rid)
+        rids.append(_uuid(start | number << _COUNTED | random & _RANDOM_BITS))
     return rids
+
+
+def rid_of(text: str) -> UUID:
+    """`UUID(text)`, of a text that is known to be one as PostgreSQL writes it."""
+    return _uuid(int(text.replace("-", ""), 16))
+
+
+def _uuid(number: int) -> UUID:
+    uuid = _new(UUID)
+    _set_number(uuid, number)
+    _set_safety(uuid, _UNKNOWN)
+    return uuid

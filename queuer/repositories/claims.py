@@ -1,7 +1,7 @@
 """Claiming jobs, and knowing when the next is due."""
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from queuer.events import NAMED_AT_MOST
 from queuer.models import Job
 from queuer.models.base import within_calendar
 from queuer.repositories.direct import DIALECT, Direct, rows, schema_of
+from queuer.repositories.literals import literal
 from queuer.repositories.notify import channels
 from queuer.values import MOST_ATTEMPTS, NO_MARKS, Claim, ClaimedJob
 
@@ -214,8 +215,8 @@ def take(
         marks: Of a task, the id up to which its queued jobs are known to be taken.
         queued_only: Neither takes scheduled jobs nor looks when the next is due.
     """
-    parameters = _parameters(session, worker_rid, tasks, functions, keys)
-    parameters |= {"limit": limit, "after": [marks.get(task, 0) for task in tasks]}
+    where = {"limit": limit, "after": [marks.get(task, 0) for task in tasks]}
+    parameters = {**_parameters(session, worker_rid, tasks, functions, keys), **where}
     claiming = _CLAIM if not queued_only else _CLAIM_FEW_QUEUED if limit <= NAMED_AT_MOST else _CLAIM_QUEUED
     found = rows(session, claiming, parameters)
     claim, taken = _read(found)
@@ -237,7 +238,7 @@ def take_named(
     Args:
         rids: `NAMED_AT_MOST` of them at most.
     """
-    parameters = _parameters(session, worker_rid, tasks, functions, keys) | {"rids": list(rids)}
+    parameters = {**_parameters(session, worker_rid, tasks, functions, keys), "rids": list(rids)}
     claim, _ = _read(rows(session, _CLAIM_NAMED, parameters))
     if len(claim.jobs) == len(rids):
         return claim
@@ -246,9 +247,21 @@ def take_named(
 
 def _parameters(
     session: Session | Direct, worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
+    if isinstance(session, Direct):
+        return _as_literals(session.schema, worker_rid, tuple(tasks), tuple(functions), tuple(keys))
     abilities = {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
     return {"worker": worker_rid, **abilities, **channels(schema_of(session), updated=events.updated)}
+
+
+@lru_cache
+def _as_literals(
+    schema: str | None, worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]
+) -> Mapping[str, Any]:
+    """Written once: they are the same from one claim of a worker to the next."""
+    abilities = {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
+    given = {"worker": worker_rid, **abilities, **channels(schema, updated=events.updated)}
+    return {name: literal(value) for name, value in given.items()}
 
 
 def _read(found: list[tuple[Any, ...]]) -> tuple[Claim, Sequence[tuple[Any, ...]]]:

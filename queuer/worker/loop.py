@@ -3,8 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 
 from queuer.errors import DatabaseUnavailable
 from queuer.retry import reconnect_delay
@@ -16,29 +14,27 @@ Step = Callable[[], float | None]
 
 
 class Bell:
-    """What `threading.Event` is, for one thread that waits: in a fraction of its time, which short tasks spend mostly
-    on waking each other's threads."""
+    """What `threading.Event` is, for one thread that waits: a bare lock, in a fraction of its time, which short tasks
+    spend mostly on waking each other's threads."""
 
     def __init__(self) -> None:
-        self._rings: SimpleQueue[None] = SimpleQueue()
-        self._is_rung = False
+        self._silence = threading.Lock()  # held while it is not rung
+        self._silence.acquire()
 
     def ring(self) -> None:
-        if not self._is_rung:
-            self._is_rung = True
-            self._rings.put(None)
+        if self._silence.locked():
+            try:
+                self._silence.release()
+            except RuntimeError:  # another thread has rung in the same moment
+                return
 
     def wait(self, timeout: float | None) -> None:
-        """Returns when it was rung since the last `clear`, or after so many seconds."""
-        with suppress(Empty):
-            self._rings.get(timeout=timeout)
+        """Returns when it is rung, or was since it was heard last; or after so many seconds."""
+        self._silence.acquire(timeout=-1 if timeout is None else timeout)
 
     def clear(self) -> None:
         """For who then looks at everything that it may have been rung for."""
-        with suppress(Empty):
-            while True:
-                self._rings.get_nowait()
-        self._is_rung = False  # last: a ring that comes before is for the look that follows
+        self._silence.acquire(blocking=False)
 
 
 class Loop:
@@ -54,10 +50,6 @@ class Loop:
 
     def start(self) -> None:
         self._thread.start()
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
 
     def wake(self) -> None:
         """Ends the wait. A wake during a step lets the next one follow at once."""

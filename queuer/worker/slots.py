@@ -84,10 +84,13 @@ class Slots:
         What counts is how fast slots come free, not how long tasks take that have ended: others may hold on to theirs.
         """
         now = self._clock()
+        if not is_draining:
+            self._turnover, self._counted_since, self._ended = NEVER, now, 0
+            return 0
         elapsed = now - self._counted_since
         ended = self._ended
-        if not is_draining or ended >= self._most:
-            self._turnover = elapsed * self._most / ended if is_draining else NEVER
+        if ended >= self._most:
+            self._turnover = elapsed * self._most / ended
             self._counted_since, self._ended = now, 0
         seconds = max(self._turnover, elapsed)
         return min(self._most, round(self._most * PREFETCHED_FOR / seconds)) if seconds else 0

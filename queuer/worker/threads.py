@@ -60,7 +60,7 @@ class ThreadExecutor:
         self._quiet_looks = 0
         self._has_waited = False  # somebody did, at the last look
         self._watcher = Loop("watcher", self._look)
-        self._is_watched = False
+        self._has_watcher = self._is_watched = False
 
     @property
     def waiting(self) -> int:
@@ -69,8 +69,9 @@ class ThreadExecutor:
 
     def run(self, attempts: Sequence[Attempt]) -> None:
         """Begins these attempts, or lets them wait a moment. Returns at once."""
-        if not self._watcher.is_running:
+        if not self._has_watcher:
             self._watcher.start()
+            self._has_watcher = True
         self._row.extend(attempts)
         if self._call() < len(attempts) and not self._is_watched:
             self._watcher.wake()

@@ -36,8 +36,10 @@ class Watchdog:
 
     def watch(self, attempts: Collection[Attempt]) -> None:
         """Wakes it only if it has to look at one of these before it would by itself."""
-        if min((attempt.look_at for attempt in attempts), default=NEVER) < self._next_look:
-            self.wake()
+        for attempt in attempts:
+            if attempt.look_at < self._next_look:
+                self.wake()
+                return
 
     def _look(self) -> float | None:
         self._next_look = NEVER  # before looking, so that whoever comes in meanwhile wakes us
