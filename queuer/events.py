@@ -99,8 +99,8 @@ def read_added(payload: str) -> Added:
 
 def read_rids(payload: str) -> set[UUID]:
     """The rids that a notification of `ended` or `updated` names."""
-    return set(_rids_of(payload)) if _RIDS.fullmatch(payload) else set()
+    return _rids_of(payload) if _RIDS.fullmatch(payload) else set()
 
 
-def _rids_of(texts: str) -> list[UUID]:
-    return [rid_of(text) for text in texts.split(",")]
+def _rids_of(texts: str) -> set[UUID]:
+    return {rid_of(text) for text in texts.split(",")}

@@ -35,11 +35,16 @@ class LoopExecutor:
 
     def run(self, attempts: Sequence[Attempt]) -> None:
         loop = self._loop or self._start()
+        # In the loop's own thread, where a slot has come free, there is nobody to wake.
+        is_here = threading.current_thread() is self._thread
+        call_soon = loop.call_soon if is_here else loop.call_soon_threadsafe
         self._handed += len(attempts)
-        if threading.current_thread() is self._thread:  # a task ends, whose slot this is now
-            self._begin(loop, attempts)
-        else:
-            loop.call_soon_threadsafe(self._begin, loop, attempts)
+        try:
+            # A context of its own: we may be called by the task whose slot this is now, which must not pass its own on.
+            call_soon(self._begin, loop, attempts, context=Context())
+        except RuntimeError:  # the loop is closed
+            self._handed -= len(attempts)
+            raise
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = new_event_loop()
@@ -63,8 +68,7 @@ class LoopExecutor:
 
     def _begin(self, loop: asyncio.AbstractEventLoop, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
-            # An empty context: what calls us may be a task, which must not pass its own on.
-            task = loop.create_task(self._attempt(attempt), context=Context())
+            task = loop.create_task(self._attempt(attempt))
             self._tasks.add(task)  # the loop itself holds tasks only weakly
             task.add_done_callback(self._tasks.discard)
 

@@ -5,22 +5,13 @@ for 50 ms takes 51, and so long its slot is taken.
 """
 
 import asyncio
-import sys
+import select
+import selectors
 
-if sys.platform == "linux":
-    import select
-    import selectors
+#: File descriptors from here on are too large for select(): FD_SETSIZE of the C library.
+TOO_LARGE = 1024
 
-    #: File descriptors from here on are too large for select(): FD_SETSIZE of the C library.
-    TOO_LARGE = 1024
-
-    def new_event_loop() -> asyncio.AbstractEventLoop:
-        """What `asyncio.new_event_loop` makes, with exact timers where that is asyncio's own."""
-        loop = asyncio.new_event_loop()
-        if type(loop) is not asyncio.SelectorEventLoop:  # the application has chosen another, such as uvloop
-            return loop
-        loop.close()
-        return asyncio.SelectorEventLoop(FineSelector())
+if hasattr(selectors, "EpollSelector"):
 
     class FineSelector(selectors.EpollSelector):
         """Waits by select() for its own epoll, which becomes readable as soon as one of its files is ready."""
@@ -31,5 +22,15 @@ if sys.platform == "linux":
                 timeout = 0
             return super().select(timeout)
 
-else:
-    new_event_loop = asyncio.new_event_loop
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """What `asyncio.new_event_loop` makes, with exact timers where it waits by epoll.
+
+    The loop stays the one that the application's policy has made, with all that it has set there. Others than asyncio's
+    own, such as uvloop's, wait in their own way.
+    """
+    loop = asyncio.new_event_loop()
+    selector = getattr(loop, "_selector", None)
+    if type(selector) is getattr(selectors, "EpollSelector", None):
+        selector.__class__ = FineSelector
+    return loop

@@ -14,8 +14,8 @@ Step = Callable[[], float | None]
 
 
 class Bell:
-    """What `threading.Event` is, for one thread that waits: a bare lock, in a fraction of its time, which short tasks
-    spend mostly on waking each other's threads."""
+    """What `threading.Event` is, for one thread that waits, and hears each ring once: a bare lock, in a fraction of the
+    time, which short tasks spend mostly on waking each other's threads."""
 
     def __init__(self) -> None:
         self._silence = threading.Lock()  # held while it is not rung

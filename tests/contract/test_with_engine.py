@@ -90,16 +90,18 @@ def test_while_nothing_happens_it_holds_none_of_the_pools_connections(
 
 
 def test_an_exhausted_pool_does_not_silence_the_heartbeat(config: DatabaseConfiguration, join: Join) -> None:
-    outside = new_static_queuer(config)  # not one that waits its turn for the pool's only connection
     engine = engine_of(config, pool_size=1, max_overflow=0, pool_timeout=1)
     q = join(engine)
-    q.start()
-    before = outside.get_worker(q.get_current_worker_rid()).heartbeat_at
-    q.stop()
-    with engine.connect():
-        q.start()  # which says that it lives
-        assert outside.get_worker(q.get_current_worker_rid()).heartbeat_at > before
-    outside.stop()
+    outside = new_static_queuer(config)  # does not wait its turn for the pool's only connection
+    try:
+        q.start()
+        before = outside.get_worker(q.get_current_worker_rid()).heartbeat_at
+        q.stop()
+        with engine.connect():
+            q.start()  # which says that it lives
+            assert outside.get_worker(q.get_current_worker_rid()).heartbeat_at > before
+    finally:
+        outside.stop()
 
 
 def test_the_applications_hooks_and_credentials_count(config: DatabaseConfiguration, join: Join) -> None:

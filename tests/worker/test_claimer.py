@@ -32,10 +32,10 @@ class Table:
         return self.room
 
     def claim(self, limit: int, marks: Mapping[str, int], /, *, queued_only: bool) -> Claim:
+        taken = self._take(self.waiting[:limit])  # first: a test that sees that it was asked may set the room
         self.asked.put(limit)
         self.marks.put(dict(marks))
         self.queued_only.put(queued_only)
-        taken = self._take(self.waiting[:limit])
         return Claim(taken, None if queued_only else self.due, {job.task_name: job.id for job in taken})
 
     def claim_named(self, rids: Sequence[UUID]) -> Claim:
@@ -113,7 +113,7 @@ def test_a_freed_slot_is_no_reason_to_ask_when_there_was_nothing_left(
     claimer = start()
     assert table.asked.get(timeout=5) == 2
     assert table.run.get(timeout=5) == []
-    claimer.tell_room()
+    eventually(lambda: not claimer.is_draining)
     claimer.tell_room()
     table.waiting = [claimed()]
     claimer.tell()

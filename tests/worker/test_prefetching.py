@@ -3,13 +3,14 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 from support import process_tasks
-from support.bench import SHORT, Bench, add, loop_for_ever
+from support.bench import SHORT, Bench, add, add_async, loop_for_ever
 from support.jobs import claimed
 
 from queuer import OnError
@@ -109,6 +110,32 @@ def test_what_one_sets_in_its_context_does_not_reach_the_next(bench: Bench) -> N
     for _ in range(9):
         bench.outcome()
     assert seen == ["nobody"] * 9
+
+
+def plain_factory(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    return asyncio.Task(coroutine, loop=loop)
+
+
+@pytest.mark.parametrize("factory", [plain_factory, getattr(asyncio, "eager_task_factory", plain_factory)])
+def test_coroutines_run_with_whatever_task_factory_one_of_them_has_set(bench: Bench, factory: Any) -> None:
+    """Also with one that begins them at once."""
+
+    async def choose() -> None:
+        asyncio.get_running_loop().set_task_factory(factory)
+
+    bench.registry.add(choose)
+    bench.registry.add(add_async)
+    bench.registry.add(add_at_once)
+    bench.runner.run([claimed("choose")])
+    bench.outcome()
+    for _ in range(2):
+        bench.runner.run([claimed(("add_async", "add_at_once")[n % 2], n, id=n) for n in range(20)])
+        assert {bench.outcome().verdict for _ in range(20)} == {Verdict.SUCCEEDED}
+    assert bench.runner.room() == 3
+
+
+async def add_at_once(a: int, b: int = 1) -> int:
+    return a + b
 
 
 def test_they_do_not_wait_for_a_coroutine_that_can_not_begin(bench: Bench, gate: Gate) -> None:
