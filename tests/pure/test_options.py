@@ -1,3 +1,4 @@
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -139,8 +140,9 @@ def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         # the hour that comes twice: `fold` tells which
         (datetime(2026, 10, 25, 2, 30), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
         (datetime(2026, 10, 25, 2, 30, fold=1), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
-        # the hour that does not exist: Python takes 2:30 for what was 1:30 before the clocks were put forward
-        (datetime(2026, 3, 29, 2, 30), datetime(2026, 3, 29, 0, 30, tzinfo=UTC)),
+        # the hour that does not exist: Python takes 2:30 for what was 1:30 before the clocks were put forward, or from
+        # 3.13 on for what is 3:30 after that
+        (datetime(2026, 3, 29, 2, 30), datetime(2026, 3, 29, 0 if sys.version_info < (3, 13) else 1, 30, tzinfo=UTC)),
     ],
 )
 def test_naive_starts_around_a_change_of_the_clocks(naive: datetime, utc: datetime) -> None:

@@ -37,7 +37,10 @@ class Application:
             with self._process(command, listening.fileno()) as process:
                 port = listening.getsockname()[1]
                 listening.close()  # the process has it; when that ends, nobody shall wait for an answer
-                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=40, trust_env=False) as client:
+                # A connection for each request: one that is kept may be closed by the server when it is used again.
+                limits = httpx.Limits(max_keepalive_connections=0)
+                url = f"http://127.0.0.1:{port}"
+                with httpx.Client(base_url=url, timeout=40, trust_env=False, limits=limits) as client:
                     yield Site(client, process)
 
     @contextmanager
