@@ -248,20 +248,21 @@ def take_named(
 def _parameters(
     session: Session | Direct, worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]
 ) -> Mapping[str, Any]:
-    if isinstance(session, Direct):
-        return _as_literals(session.schema, worker_rid, tuple(tasks), tuple(functions), tuple(keys))
-    abilities = {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
-    return {"worker": worker_rid, **abilities, **channels(schema_of(session), updated=events.updated)}
+    given = (schema_of(session), worker_rid, tuple(tasks), tuple(functions), tuple(keys))
+    return _as_literals(*given) if isinstance(session, Direct) else _as_values(*given)
 
 
 @lru_cache
-def _as_literals(
-    schema: str | None, worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]
-) -> Mapping[str, Any]:
+def _as_literals(*given: Any) -> Mapping[str, Any]:
     """Written once: they are the same from one claim of a worker to the next."""
+    return {name: literal(value) for name, value in _as_values(*given).items()}
+
+
+def _as_values(
+    schema: str | None, worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]
+) -> dict[str, Any]:
     abilities = {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
-    given = {"worker": worker_rid, **abilities, **channels(schema, updated=events.updated)}
-    return {name: literal(value) for name, value in given.items()}
+    return {"worker": worker_rid, **abilities, **channels(schema, updated=events.updated)}
 
 
 def _read(found: list[tuple[Any, ...]]) -> tuple[Claim, Sequence[tuple[Any, ...]]]:

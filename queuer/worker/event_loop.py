@@ -38,13 +38,9 @@ class LoopExecutor:
         # In the loop's own thread, where a slot has come free, there is nobody to wake.
         is_here = threading.current_thread() is self._thread
         call_soon = loop.call_soon if is_here else loop.call_soon_threadsafe
+        # A context of its own: we may be called by the task whose slot this is now, which must not pass its own on.
         self._handed += len(attempts)
-        try:
-            # A context of its own: we may be called by the task whose slot this is now, which must not pass its own on.
-            call_soon(self._begin, loop, attempts, context=Context())
-        except RuntimeError:  # the loop is closed
-            self._handed -= len(attempts)
-            raise
+        call_soon(self._begin, loop, attempts, context=Context())
 
     def _start(self) -> asyncio.AbstractEventLoop:
         loop = new_event_loop()

@@ -10,6 +10,7 @@ from queuer.events import NOBODY_KNOWS, Added
 from queuer.values import Claim, ClaimedJob
 from queuer.worker import claimer as claimer_module
 from queuer.worker.claimer import Claimer, Claiming
+from queuer.worker.loop import Loop
 
 
 class Table:
@@ -109,17 +110,32 @@ def test_without_room_it_asks_nothing(table: Table, start: Callable[[], Claimer]
 def test_a_freed_slot_is_no_reason_to_ask_when_there_was_nothing_left(
     table: Table, start: Callable[[], Claimer]
 ) -> None:
-    """Nor to look whether there is any: the thread sleeps on."""
     claimer = start()
     assert table.asked.get(timeout=5) == 2
     assert table.run.get(timeout=5) == []
-    eventually(lambda: not claimer.is_draining)
+    claimer.tell_room()
     claimer.tell_room()
     table.waiting = [claimed()]
     claimer.tell()
     assert [job.id for job in first_jobs(table)] == [1]
     assert table.asked.qsize() == 1
-    assert len(table.drained) == 2
+
+
+@pytest.mark.parametrize(("room", "wakes"), [(2, 0), (0, 1)])
+def test_a_freed_slot_wakes_it_only_when_there_was_none(
+    table: Table, start: Callable[[], Claimer], monkeypatch: pytest.MonkeyPatch, room: int, wakes: int
+) -> None:
+    woken: list[Loop] = []
+
+    def wake(loop: Loop) -> None:
+        woken.append(loop)
+
+    monkeypatch.setattr(Loop, "wake", wake)
+    table.room = room
+    claimer = start()
+    eventually(lambda: table.drained if room == 0 else not claimer.is_draining)
+    claimer.tell_room()
+    assert len(woken) == wakes
 
 
 def first_jobs(table: Table) -> Sequence[ClaimedJob]:
