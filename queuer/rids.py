@@ -30,22 +30,24 @@ _set_safety: Callable[[UUID, SafeUUID], None] = UUID.__dict__["is_safe"].__set__
 
 def new_rid() -> UUID:
     """A rid that no other job has or will have."""
-    return new_rids(1)[0]
+    return _uuid(_beginning() | int.from_bytes(os.urandom(8)) & _RANDOM_BITS)
 
 
 def new_rids(count: int) -> list[UUID]:
     """Rids that no other jobs have or will have, each greater than the one before: `AT_ONCE` at most."""
-    rids: list[UUID] = []
-    milliseconds, rest = divmod(time_ns(), _MILLISECOND)
-    start = milliseconds << 80 | rest * _FRACTIONS // _MILLISECOND << 64 | _VERSION_AND_VARIANT
-    for number, random in enumerate(memoryview(os.urandom(8 * count)).cast("Q")):
-        rids.append(_uuid(start | number << _COUNTED | random & _RANDOM_BITS))
-    return rids
+    beginning = _beginning()
+    numbers = enumerate(memoryview(os.urandom(8 * count)).cast("Q"))
+    return [_uuid(beginning | number << _COUNTED | random & _RANDOM_BITS) for number, random in numbers]
 
 
 def rid_of(text: str) -> UUID:
     """`UUID(text)`, of a text that is known to be one as PostgreSQL writes it."""
     return _uuid(int(text.replace("-", ""), 16))
+
+
+def _beginning() -> int:
+    milliseconds, rest = divmod(time_ns(), _MILLISECOND)
+    return milliseconds << 80 | rest * _FRACTIONS // _MILLISECOND << 64 | _VERSION_AND_VARIANT
 
 
 def _uuid(number: int) -> UUID:

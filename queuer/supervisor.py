@@ -216,7 +216,7 @@ class Supervisor:
     # -- What the services are given
 
     def _run(self, jobs: Sequence[ClaimedJob]) -> None:
-        self._thread_watch.ran(job.task_name for job in jobs)
+        self._thread_watch.ran({job.task_name for job in jobs})
         self._runner.run(jobs)
 
     def _claim(self, limit: int, marks: Mapping[str, int], *, queued_only: bool) -> Claim:

@@ -187,7 +187,10 @@ class TaskRegistry:
         return self._tasks.get(name) or (self._declared.get(name) if self._declared else None)
 
     def names(self) -> list[str]:
-        return list(dict.fromkeys([*self._tasks, *(self._declared.names() if self._declared else ())]))
+        names = list(self._tasks)
+        if self._declared is not None:
+            names += [name for name in self._declared.names() if name not in self._tasks]
+        return names
 
     def resolve(self, task: object) -> tuple[str, Task | None]:
         """The name that a job for `task` gets, and the task if this process knows it.

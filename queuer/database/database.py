@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -126,16 +127,18 @@ class Database:
         if not self._is_ours:
             return self.run_single(work)
 
-        return self._repeated(lambda: self._run_at_hand(work), TRIES)
+        return self._repeated(partial(self._run_at_hand, work), TRIES)
 
     def _run_at_hand(self, work: Callable[[Direct], T]) -> T:
-        key = self._under_way.begin()
         try:
             loan = self._hand.lend()
             is_of_use = True
             try:
-                self._under_way.is_at(key, loan.direct.connection)
-                return work(loan.direct)
+                key = self._under_way.begin(loan.direct.connection)
+                try:
+                    return work(loan.direct)
+                finally:
+                    self._under_way.leave(key)
             except psycopg.Error as error:
                 is_of_use = not is_outdated(error)
                 raise
@@ -145,8 +148,6 @@ class Database:
             if (said := translation(self.config, error)) is None:
                 raise
             raise said from error
-        finally:
-            self._under_way.leave(key)
 
     async def run_async(self, work: Work[T]) -> T:
         """`run` for a coroutine."""

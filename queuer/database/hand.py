@@ -50,15 +50,7 @@ class Hand:
 
         It has to be given back by `take_back`.
         """
-        loan = self._kept_one() or self._new_one()
-        connection = loan.direct.connection
-        try:
-            if not connection.autocommit:  # it may stay so: whoever wants a transaction says so
-                connection.autocommit = True
-        except BaseException:
-            loan.proxy.invalidate()
-            raise
-        return loan
+        return self._kept_one() or self._new_one()
 
     def take_back(self, loan: Loan, *, is_of_use: bool = True) -> None:
         """Keeps it, unless it is of no use any more, or broke, or somebody interrupted its statement."""
@@ -95,5 +87,11 @@ class Hand:
         closed_before = self._closed
         proxy = self._engine.raw_connection()
         connection = cast("psycopg.Connection[Any]", proxy.driver_connection)
+        try:
+            if not connection.autocommit:  # it may stay so: whoever wants a transaction says so
+                connection.autocommit = True
+        except BaseException:
+            proxy.invalidate()
+            raise
         direct = proxy.info.get("direct") or proxy.info.setdefault("direct", Direct(connection, self._schema))
         return Loan(proxy, direct, closed_before)

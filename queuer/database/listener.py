@@ -4,7 +4,7 @@ import logging
 import selectors
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from time import monotonic
 
@@ -41,6 +41,7 @@ class Listener:
         self._source = source
         self._config = source.config.to_listen
         self._heard: dict[Channel, list[Heard]] = {}
+        self._by_name: Mapping[str, Sequence[Heard]] = {}  # the same, never changed but replaced: read without the lock
         self._state = threading.Condition()
         self._ear: _Ear | None = None
         self._has_warned = False
@@ -63,6 +64,7 @@ class Listener:
         """
         with self._state:
             self._heard.setdefault(channel, []).append(heard)
+            self._sort()
             if self._ear is None:
                 self._ear = _Ear(self._source, self._state, self._wanted, self._tell, self._warn)
             ear = self._ear
@@ -84,6 +86,7 @@ class Listener:
                 registered.remove(heard)
             if not registered:
                 self._heard.pop(channel, None)
+            self._sort()
             if self._ear is not None:
                 self._ear.press()
             unused = None if self._heard else self._take_ear()
@@ -105,9 +108,13 @@ class Listener:
         """Ends the thread and its connection, and forgets who listens. `listen` starts them again."""
         with self._state:
             self._heard.clear()
+            self._sort()
             ear = self._take_ear()
         if ear is not None:
             ear.close()
+
+    def _sort(self) -> None:
+        self._by_name = {channel.name: tuple(registered) for channel, registered in self._heard.items()}
 
     def _take_ear(self) -> "_Ear | None":
         ear, self._ear = self._ear, None
@@ -130,9 +137,7 @@ class Listener:
             return set(self._heard)
 
     def _tell(self, name: str, payload: str | None) -> None:
-        with self._state:
-            heard = [each for channel, registered in self._heard.items() if channel.name == name for each in registered]
-        for each in heard:
+        for each in self._by_name.get(name, ()):
             each(payload)
 
 
@@ -217,29 +222,38 @@ class _Ear:
         with selectors.DefaultSelector() as selector:
             selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.register(self._doorbell, selectors.EVENT_READ)
-            is_quiet = False
-            while not self._closed.is_set():
-                to_catch_up = self.to_catch_up
-                has_talked = self._follow(connection)
-                if to_catch_up > self.caught_up or is_quiet:
-                    connection.execute("SELECT 1")  # before its answer comes what was notified before
-                    has_talked = True
-                self._tell_all(connection, has_talked=has_talked)
-                if to_catch_up > self.caught_up:
-                    with self._state:
-                        self.caught_up = to_catch_up
-                        self._state.notify_all()
+            self._look_up(connection, is_quiet=False)
+            while True:
                 events = selector.select(QUIET)
-                is_quiet = not events
-                if any(key.fileobj is self._doorbell for key, _ in events):
+                is_pressed = self._doorbell in [key.fileobj for key, _ in events]
+                if is_pressed:
                     self._doorbell.recv(4096)
+                if self._closed.is_set():  # after that: nobody presses once more
+                    return
+                if is_pressed or not events:
+                    self._look_up(connection, is_quiet=not events)
+                else:
+                    self._tell_news(connection)
 
-    def _tell_all(self, connection: psycopg.Connection, *, has_talked: bool) -> None:
-        """Tells what has been notified."""
-        if has_talked:  # psycopg keeps what came meanwhile; and it has been read from the socket, which stays silent
+    def _look_up(self, connection: psycopg.Connection, *, is_quiet: bool) -> None:
+        """Sees to what it was pressed for, or whether the server still answers. Tells what was notified meanwhile."""
+        to_catch_up = self.to_catch_up
+        has_talked = self._follow(connection)
+        if to_catch_up > self.caught_up or is_quiet:
+            connection.execute("SELECT 1")  # before its answer comes what was notified before
+            has_talked = True
+        if has_talked:  # psycopg keeps what came; and it has been read from the socket, which stays silent
             for kept in connection.notifies(timeout=0):
                 self._tell(kept.channel, kept.payload)
-            return
+        else:
+            self._tell_news(connection)
+        if to_catch_up > self.caught_up:
+            with self._state:
+                self.caught_up = to_catch_up
+                self._state.notify_all()
+
+    def _tell_news(self, connection: psycopg.Connection) -> None:
+        """Tells what has been notified, as fast as can be: a worker that has nothing to do waits for this."""
         connection.pgconn.consume_input()  # psycopg takes longer to read a notification than the server to send it
         while (notified := connection.pgconn.notifies()) is not None:
             # Anybody can notify, in whatever encoding the connection has; what is ours is ASCII.

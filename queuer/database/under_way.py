@@ -38,12 +38,15 @@ class UnderWay:
         """
         key = self.begin()
         try:
-            yield partial(self.is_at, key)
+            yield partial(self._connections.__setitem__, key)
         finally:
             self.leave(key)
 
-    def begin(self) -> object:
+    def begin(self, connection: psycopg.Connection[Any] | None = None) -> object:
         """Enters a unit of work: the same without a context manager, around small statements. Returns what to `leave`.
+
+        Args:
+            connection: On which it is done, if it has one already.
 
         Raises:
             DatabaseUnavailable: As for `entered`.
@@ -51,12 +54,8 @@ class UnderWay:
         if self._is_over:
             raise unavailable(self._config, TimeoutError("it took too long, and there is no time left"))
         key = object()
-        self._connections[key] = None
-        return key
-
-    def is_at(self, key: object, connection: psycopg.Connection[Any]) -> None:
-        """Says on which connection a unit of work is done."""
         self._connections[key] = connection
+        return key
 
     def leave(self, key: object) -> None:
         """Ends a unit of work."""

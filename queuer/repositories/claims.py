@@ -13,8 +13,7 @@ from queuer import events
 from queuer.events import NAMED_AT_MOST
 from queuer.models import Job
 from queuer.models.base import within_calendar
-from queuer.repositories.direct import DIALECT, Direct, rows, schema_of
-from queuer.repositories.literals import literal
+from queuer.repositories.direct import DIALECT, Direct, rows, schema_of, written
 from queuer.repositories.notify import channels
 from queuer.values import MOST_ATTEMPTS, NO_MARKS, Claim, ClaimedJob
 
@@ -249,13 +248,13 @@ def _parameters(
     session: Session | Direct, worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]
 ) -> Mapping[str, Any]:
     given = (schema_of(session), worker_rid, tuple(tasks), tuple(functions), tuple(keys))
-    return _as_literals(*given) if isinstance(session, Direct) else _as_values(*given)
+    return _as_written(session.encoding, *given) if isinstance(session, Direct) else _as_values(*given)
 
 
 @lru_cache
-def _as_literals(*given: Any) -> Mapping[str, Any]:
+def _as_written(encoding: str, *given: Any) -> Mapping[str, Any]:
     """Written once: they are the same from one claim of a worker to the next."""
-    return {name: literal(value) for name, value in _as_values(*given).items()}
+    return {name: written(value, encoding) for name, value in _as_values(*given).items()}
 
 
 def _as_values(

@@ -55,21 +55,28 @@ class Direct:
         self.connection = connection
         self.schema = schema
         encoding = connection.info.encoding
-        self._encoding = "utf-8" if encoding == "ascii" else encoding  # as psycopg: the server takes any bytes
+        self.encoding = "utf-8" if encoding == "ascii" else encoding  # as psycopg: the server takes any bytes
         self._reading = Transformer(connection)
+        self._keeps_prepared = connection.prepare_threshold is not None
         self._prepared: dict[str, bytes] = {}  # names, by statements
 
     def execute(self, statement: Numbered, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows that a statement returns. It is prepared once, unless the connection may keep nothing prepared.
 
+        Args:
+            parameters: Values, or bytes as `written` returns them.
+
         Raises:
             psycopg.Error: As of a cursor.
         """
         given = {**statement.constants, **parameters}
-        values = [self._written(given[name], statement.packs.get(name)) for name in statement.names]
+        values = [
+            value if type(value := given[name]) is bytes else self._written(value, statement.packs.get(name))
+            for name in statement.names
+        ]
         pgconn = self.connection.pgconn
-        if self.connection.prepare_threshold is None:
-            text = statement.text.encode(self._encoding)
+        if not self._keeps_prepared:
+            text = statement.text.encode(self.encoding)
             pgconn.send_query_params(text, values, param_formats=statement.formats, result_format=Format.BINARY)
         else:
             name = self._prepared.get(statement.text) or self._prepare(statement.text)
@@ -78,27 +85,21 @@ class Direct:
 
     def _prepare(self, text: str) -> bytes:
         name = b"queuer_%d" % next(_numbers)
-        self.connection.pgconn.send_prepare(name, text.encode(self._encoding))
+        self.connection.pgconn.send_prepare(name, text.encode(self.encoding))
         self._result()
         self._prepared[text] = name
         return name
 
     def _written(self, value: Any, pack: Pack | None) -> bytes | None:
         if pack is not None and value is not None:
-            return pack(value, self._encoding)
-        text = literal(value)
-        if text is None:
-            return None
-        encoded = text.encode(self._encoding)
-        if b"\0" in encoded:  # there it would end for libpq
-            raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
-        return encoded
+            return pack(value, self.encoding)
+        return written(value, self.encoding)
 
     def _result(self) -> PGresult:
         result: PGresult
         *_, result = self.connection.wait(execute(self.connection.pgconn))
         if result.status not in _DONE:
-            raise psycopg.errors.error_from_result(result, self._encoding)
+            raise psycopg.errors.error_from_result(result, self.encoding)
         return result
 
     def _rows(self, result: PGresult) -> list[tuple[Any, ...]]:
@@ -106,6 +107,17 @@ class Direct:
         rows = self._reading.load_rows(0, result.ntuples, tuple)
         self._reading.set_pgresult(None)  # it may be large
         return rows
+
+
+def written(value: Any, encoding: str) -> bytes | None:
+    """A parameter as it is sent: the text of a value that `literal` can write. None = NULL."""
+    text = literal(value)
+    if text is None:
+        return None
+    encoded = text.encode(encoding)
+    if b"\0" in encoded:  # there it would end for libpq
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return encoded
 
 
 class Prepared:

@@ -133,8 +133,8 @@ class Runner:
             by_executor: dict[Executor, list[Attempt]] = {}
             for attempt in begun:
                 by_executor.setdefault(self._executor(attempt.task), []).append(attempt)
+            self._watchdog.watch(begun)  # now: once another thread has work, it wants the interpreter's lock
             refused = [attempt for executor, its_own in by_executor.items() for attempt in _refused(executor, its_own)]
-        self._watchdog.watch(begun)
         for attempt in refused:  # the others wait: they would hardly fare better now
             self._report(attempt.once_more())
             self._end(attempt)
