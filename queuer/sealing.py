@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from msgspec import structs
+
 from queuer.cipher import Cipher, Place
 from queuer.envelope import MARK, is_sealed
 from queuer.errors import DecryptionError
@@ -92,7 +94,7 @@ def _opened(cipher: Cipher, job: ClaimedJob) -> ClaimedJob:
     if isinstance(options, dict) and options.get("metadata") is not None:
         options["metadata"] = json.loads(open_text(options["metadata"], "metadata"))
         opened["options"] = _json(options)
-    return job._replace(**opened)
+    return structs.replace(job, **opened)
 
 
 def sealed_outcome(cipher: Cipher, outcome: Outcome) -> Outcome:
@@ -108,7 +110,8 @@ def sealed_outcome(cipher: Cipher, outcome: Outcome) -> Outcome:
             sealed_error=cipher.seal(failure.error, Place(job.rid, "error")),
             sealed=cipher.seal(_json(failure.words()), Place(job.rid, f"failures/{job.attempt}")),
         )
-    return outcome._replace(
+    return structs.replace(
+        outcome,
         results=outcome.results and _json(cipher.seal(outcome.results, Place(job.rid, "results"))),
         failure=failure,
         series_error=said and cipher.seal(said, Place(job.rid, "series_error")),

@@ -94,7 +94,7 @@ class Supervisor:
             report=lambda outcome: self._reporter.report(self._planner.plan(outcome)),
             freed=self._tell_room,
             transactions=Transactions(self._begin, self._begin_async),
-            unseal=lambda job: opened_claim(place.database.cipher, job),
+            unseal=partial(opened_claim, place.database.cipher),
         )
         self._missing_keys = MissingKeys(lambda: work.missing_key(place.database, place.abilities))
         self._claimer = Claimer(

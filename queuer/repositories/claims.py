@@ -270,7 +270,7 @@ def _read(found: list[tuple[Any, ...]]) -> tuple[Claim, Sequence[tuple[Any, ...]
     if found[0][3] is None:
         return Claim([], seconds_until_due), ()
     found.sort(key=itemgetter(3))  # by id: RETURNING promises no order
-    return Claim([ClaimedJob._make(row[3:]) for row in found], seconds_until_due), found
+    return Claim([ClaimedJob(*row[3:]) for row in found], seconds_until_due), found
 
 
 # Led by the tasks, as a claim is, and in the order of its indexes: else the planner might read the jobs of all others.

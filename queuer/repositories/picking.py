@@ -24,7 +24,7 @@ def take(session: Session, worker_rid: UUID, rid: UUID, *, before_due: bool = Fa
         before_due: Also when it is scheduled for later.
     """
     taken = rows(session, _TAKE if before_due else _TAKE_DUE, {"worker": worker_rid, "rid": rid})
-    return ClaimedJob._make(taken[0][1:]) if taken else None
+    return ClaimedJob(*taken[0][1:]) if taken else None
 
 
 def scheduled(session: Session, rids: Collection[UUID], until: datetime | None = None) -> list[tuple[UUID, str]]:

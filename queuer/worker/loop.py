@@ -47,13 +47,11 @@ class Loop:
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=f"queuer {name}", daemon=True)
         self._name = name
+        #: Ends the wait. A wake during a step lets the next one follow at once.
+        self.wake = self._bell.ring
 
     def start(self) -> None:
         self._thread.start()
-
-    def wake(self) -> None:
-        """Ends the wait. A wake during a step lets the next one follow at once."""
-        self._bell.ring()
 
     def resume(self) -> None:
         """Ends the wait, and also the delay after a step that failed: what it needs may be there again."""

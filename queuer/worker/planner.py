@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from queuer.foreign import shown
 from queuer.occurrences import next_occurrence
 from queuer.options import Options, Schedule
@@ -47,13 +49,13 @@ class Planner:
             # The database gives them in the server's time zone, within which Python reckons by the clock on the wall.
             planned_at, claimed_at = (at.astimezone(UTC) for at in job.instants)
             now = claimed_at + timedelta(seconds=outcome.elapsed)
-            return outcome._replace(next_run_at=self._next(schedule, planned_at, job.schedule_count, now))
+            return structs.replace(outcome, next_run_at=self._next(schedule, planned_at, job.schedule_count, now))
         except Exception as error:  # noqa: BLE001 - the run's own outcome stands, whatever the function does
             said = describe(error, None)
             reason = said.message if isinstance(error, SeriesEnded) else said.error
             shown = one_line(reason)
             logger.error("the series of job %s, task %r, ends: %s", job.rid, job.task_name, shown)  # noqa: TRY400
-            return outcome._replace(series_error=reason)
+            return structs.replace(outcome, series_error=reason)
 
     def _next(self, schedule: Schedule, planned_at: datetime, count: int, now: datetime) -> datetime | None:
         if count >= MOST_RUNS:

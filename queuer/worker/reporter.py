@@ -7,6 +7,8 @@ from itertools import islice
 from threading import Event
 from time import monotonic, sleep
 
+from msgspec import structs
+
 from queuer.errors import DatabaseUnavailable
 from queuer.payload import one_line
 from queuer.retry import reconnect_delay
@@ -132,7 +134,7 @@ class Reporter:
         failure = Failure(type(error).__name__, said, "")
         refused = Outcome(outcome.job, Verdict.FAILED, 0.0, failure=failure)
         if outcome.next_run_at is not None:
-            refused = refused._replace(series_error=said)
+            refused = structs.replace(refused, series_error=said)
         try:
             self._finish_bare(refused)
         except DatabaseUnavailable:
@@ -146,4 +148,4 @@ class Reporter:
         except DatabaseUnavailable:
             raise
         except Exception:  # noqa: BLE001 - perhaps there is no room for another failure in the row
-            self._finish([refused._replace(is_kept=False)])
+            self._finish([structs.replace(refused, is_kept=False)])

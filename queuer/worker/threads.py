@@ -150,15 +150,14 @@ class ThreadExecutor:
             self._tell_begun()
             # In a context of its own: what one task sets there must not reach the next. An empty one, since a thread
             # may inherit that of who started it.
-            self._done(attempt, Context().run(self._run_attempt, attempt))
+            run = call if attempt.task.session is None else self._call_in_transaction
+            self._done(attempt, Context().run(run, attempt))
             ended_at = monotonic()
             self._spent += ended_at - began_at
             self._ended += 1
             began_at = ended_at
 
-    def _run_attempt(self, attempt: Attempt) -> Outcome | None:
-        if attempt.task.session is None:
-            return call(attempt)
+    def _call_in_transaction(self, attempt: Attempt) -> Outcome | None:
         return in_transaction(attempt, self._transactions, call)
 
 

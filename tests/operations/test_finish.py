@@ -3,6 +3,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 from sqlalchemy import func, select, update
 from support.jobs import FAILURE, FIRST, SECOND, failed, new_job, succeeded, to_retry
 
@@ -44,7 +45,7 @@ def test_of_two_attempts_at_a_job_in_one_write_the_lost_one_plans_nothing_and_is
     """The job was given back and taken again while the outcome of the first attempt waited to be written."""
     database.run(lambda session: give_back(session, FIRST))
     (again,) = database.run(lambda session: claim(session, FIRST, ["task"], limit=1))
-    lost = succeeded(taken)._replace(next_run_at=datetime.now(UTC))
+    lost = structs.replace(succeeded(taken), next_run_at=datetime.now(UTC))
     finish(database, FIRST, [lost, succeeded(again)])
     assert database.run(lambda session: session.scalar(select(func.count()).select_from(Job))) == 0
     assert f"dropped the outcome SUCCEEDED of job {taken.rid}, attempt 1" in caplog.text

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import structs
 from sqlalchemy import Engine, text
 from support.jobs import FAILURE
 from support.one_transaction import OneTransaction
@@ -253,7 +254,7 @@ class Queue(RuleBasedStateMachine):
             self.sql(statement)
         self.model.hour += 1
         self.held = [
-            (worker, job._replace(instants=job.instants and [at - HOUR for at in job.instants]), since)
+            (worker, structs.replace(job, instants=job.instants and [at - HOUR for at in job.instants]), since)
             for worker, job, since in self.held
         ]
 

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from support.jobs import claimed, failed, new_job, succeeded
 
 from queuer import DecryptionError, Options
@@ -21,7 +22,7 @@ def as_claimed(job: NewJob) -> ClaimedJob:
     """What a claim finds of a job that was added."""
     columns: dict[str, Any] = {"parameters": job.parameters, "parameters_keyed": job.parameters_keyed or {}}
     found = claimed(**columns, options=job.options_json, key_id=job.key_id)
-    return found._replace(rid=job.rid)
+    return structs.replace(found, rid=job.rid)
 
 
 def test_a_job_is_sealed_whole_and_opens_again() -> None:
@@ -59,14 +60,14 @@ def test_empty_parameters_are_sealed_too() -> None:
 def test_a_clear_value_in_a_sealed_row_is_refused(column: str) -> None:
     found = as_claimed(sealed_new(CIPHER, new_job("task", SECRET)))
     with pytest.raises(DecryptionError, match=f"{column} of job {found.rid} is not encrypted, although the job is"):
-        opened_claim(CIPHER, found._replace(**{column: "[]"}))
+        opened_claim(CIPHER, structs.replace(found, **{column: "[]"}))
 
 
 def test_a_sealed_value_in_a_clear_row_is_opened() -> None:
     found = as_claimed(sealed_new(CIPHER, new_job("task", SECRET)))
-    assert json.loads(opened_claim(CIPHER, found._replace(key_id=None)).parameters) == [SECRET]
+    assert json.loads(opened_claim(CIPHER, structs.replace(found, key_id=None)).parameters) == [SECRET]
     with pytest.raises(DecryptionError, match="which this process does not have"):
-        opened_claim(OTHER, found._replace(key_id=None))
+        opened_claim(OTHER, structs.replace(found, key_id=None))
 
 
 def test_an_outcome_is_sealed_but_for_the_kind_of_its_failure() -> None:
@@ -82,7 +83,7 @@ def test_an_outcome_is_sealed_but_for_the_kind_of_its_failure() -> None:
 @pytest.mark.parametrize("cipher", [CIPHER, OTHER, NO_KEYS])
 def test_whoever_looks_sees_what_the_keys_allow(cipher: Cipher) -> None:
     sealed = sealed_new(CIPHER, new_job("task", 1, options=Options(metadata={"a": 1})))
-    failure = sealed_outcome(CIPHER, failed(claimed()._replace(rid=sealed.rid))).failure
+    failure = sealed_outcome(CIPHER, failed(structs.replace(claimed(), rid=sealed.rid))).failure
     assert failure is not None
     record = {
         "rid": sealed.rid,

@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 from support.jobs import FIRST, SECOND, new_job
@@ -161,8 +162,10 @@ def test_an_attempt_is_given_back_only_while_it_is_that_one(session: Session) ->
     give_back(session, FIRST)
     (again,) = claim(session, FIRST, TASKS, limit=1)
     assert again.attempt == 2
-    assert give_back(session, FIRST, [again._replace(attempt=1)]) == set()
-    assert give_back(session, FIRST, [again._replace(rid=uuid4())]) == set()  # a failover gave its id to another
+    assert give_back(session, FIRST, [structs.replace(again, attempt=1)]) == set()
+    assert (
+        give_back(session, FIRST, [structs.replace(again, rid=uuid4())]) == set()
+    )  # a failover gave its id to another
     assert give_back(session, SECOND, [again]) == set()
     assert give_back(session, FIRST, [again]) == {job.rid}
 

@@ -2,6 +2,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 from support.jobs import FAILURE, FIRST, SECOND, failed, new_job, succeeded, to_retry
@@ -68,14 +69,14 @@ def test_many_outcomes_are_one_statement(session: Session) -> None:
 
 def test_seconds_may_be_whole_or_not(session: Session) -> None:
     taken = claim_new(session, 2)
-    outcomes = [to_retry(job)._replace(delay=delay) for job, delay in zip(taken, [60, 0.5], strict=True)]
+    outcomes = [structs.replace(to_retry(job), delay=delay) for job, delay in zip(taken, [60, 0.5], strict=True)]
     assert results.reschedule(session, FIRST, outcomes) == {job.rid for job in taken}
 
 
 @pytest.mark.parametrize("same", [False, True], ids=["each its own", "all the same"])
 def test_each_job_gets_its_own_outcome_in_whatever_order_they_end(session: Session, *, same: bool) -> None:
     taken = claim_new(session, 20)
-    outcomes = [succeeded(job, "[null]" if same else job.parameters)._replace(elapsed=job.id) for job in taken]
+    outcomes = [structs.replace(succeeded(job, "[null]" if same else job.parameters), elapsed=job.id) for job in taken]
     shuffled = outcomes[7:] + outcomes[6::-1]
     assert results.archive(session, FIRST, shuffled) == {job.rid for job in taken}
     ended = archive.page(session, Page())[::-1]
@@ -90,7 +91,7 @@ def test_of_two_jobs_that_were_given_one_id_the_one_that_is_there_counts(
 ) -> None:
     """A failover that lost the last jobs gives their ids to others."""
     taken = claim_new(session, 3)
-    lost = [failed(job._replace(rid=uuid4())) for job in taken]
+    lost = [failed(structs.replace(job, rid=uuid4())) for job in taken]
     assert callable(write)
     assert write(session, FIRST, [*lost, *(succeeded(job, "[1]") for job in taken)][::order]) == {
         job.rid for job in taken
@@ -103,9 +104,9 @@ def test_a_job_of_another_worker_or_attempt_is_left_alone(session: Session, writ
     (taken,) = claim_new(session)
     assert callable(write)
     assert write(session, SECOND, [to_retry(taken)]) == set()
-    assert write(session, FIRST, [to_retry(taken._replace(attempt=2))]) == set()
+    assert write(session, FIRST, [to_retry(structs.replace(taken, attempt=2))]) == set()
     # A failover that lost the last jobs gives their ids to others.
-    assert write(session, FIRST, [to_retry(taken._replace(rid=uuid4()))]) == set()
+    assert write(session, FIRST, [to_retry(structs.replace(taken, rid=uuid4()))]) == set()
     job = jobs.find(session, taken.rid)
     assert job is not None
     assert job.status is JobStatus.RUNNING
@@ -152,6 +153,6 @@ def test_old_failures_lose_their_texts_and_the_others_keep_them(session: Session
 
 def test_a_failure_that_is_not_kept_says_why_all_the_same(session: Session) -> None:
     (taken,) = claim_new(session)
-    results.archive(session, FIRST, [failed(taken)._replace(is_kept=False)])
+    results.archive(session, FIRST, [structs.replace(failed(taken), is_kept=False)])
     (ended,) = archive.find(session, [taken.rid])
     assert (ended.failures, ended.error) == ([], "ValueError: no")

@@ -10,7 +10,7 @@ from queuer.events import NOBODY_KNOWS, Added
 from queuer.values import Claim, ClaimedJob
 from queuer.worker import claimer as claimer_module
 from queuer.worker.claimer import Claimer, Claiming
-from queuer.worker.loop import Loop
+from queuer.worker.loop import Bell
 
 
 class Table:
@@ -125,12 +125,12 @@ def test_a_freed_slot_is_no_reason_to_ask_when_there_was_nothing_left(
 def test_a_freed_slot_wakes_it_only_when_there_was_none(
     table: Table, start: Callable[[], Claimer], monkeypatch: pytest.MonkeyPatch, room: int, wakes: int
 ) -> None:
-    woken: list[Loop] = []
+    woken: list[Bell] = []
 
-    def wake(loop: Loop) -> None:
-        woken.append(loop)
+    def ring(bell: Bell) -> None:
+        woken.append(bell)
 
-    monkeypatch.setattr(Loop, "wake", wake)
+    monkeypatch.setattr(Bell, "ring", ring)
     table.room = room
     claimer = start()
     eventually(lambda: table.drained if room == 0 else not claimer.is_draining)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 from support.bench import Bench, add, add_async
 from support.jobs import claimed
 
@@ -200,7 +201,7 @@ def test_what_one_task_sets_in_its_context_does_not_reach_the_next(bench: Bench)
 @pytest.mark.parametrize("text", ["[" * 5000 + "]" * 5000, "[1" + "0" * 5000 + "]"])
 def test_json_that_python_can_not_read_fails_its_job_alone(bench: Bench, text: str) -> None:
     bench.registry.add(add)
-    bench.runner.run([claimed("add", 1)._replace(parameters=text), claimed("add", 1)])
+    bench.runner.run([structs.replace(claimed("add", 1), parameters=text), claimed("add", 1)])
     assert {bench.outcome().verdict for _ in range(2)} == {Verdict.FAILED, Verdict.SUCCEEDED}
     assert bench.runner.wait_idle(5)
 
