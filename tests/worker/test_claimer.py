@@ -123,19 +123,25 @@ def test_a_freed_slot_is_no_reason_to_ask_when_there_was_nothing_left(
 
 @pytest.mark.parametrize(("room", "wakes"), [(2, 0), (0, 1)])
 def test_a_freed_slot_wakes_it_only_when_there_was_none(
-    table: Table, start: Callable[[], Claimer], monkeypatch: pytest.MonkeyPatch, room: int, wakes: int
+    table: Table, monkeypatch: pytest.MonkeyPatch, room: int, wakes: int
 ) -> None:
     woken: list[Bell] = []
+    really_ring = Bell.ring
 
     def ring(bell: Bell) -> None:
         woken.append(bell)
+        really_ring(bell)
 
     monkeypatch.setattr(Bell, "ring", ring)
     table.room = room
-    claimer = start()
-    eventually(lambda: table.drained if room == 0 else not claimer.is_draining)
-    claimer.tell_room()
-    assert len(woken) == wakes
+    claimer = made(table)
+    claimer.start()
+    try:
+        eventually(lambda: table.drained if room == 0 else not claimer.is_draining)
+        claimer.tell_room()
+        assert len(woken) == wakes
+    finally:
+        claimer.stop()
 
 
 def first_jobs(table: Table) -> Sequence[ClaimedJob]:
