@@ -51,7 +51,7 @@ class ThreadExecutor:
         self._row: deque[Attempt] = deque()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._busy = 0
+        self._busy = self._at_work = 0  # those that were put to work, and those among them that have got to it
         self._allowed = 1  # busy ones
         self._calls: SimpleQueue[None] = SimpleQueue()  # one for each idle thread that is to work
         self._is_closing = False
@@ -123,6 +123,8 @@ class ThreadExecutor:
         self._ended_before, self._spent_before = self._ended, self._spent
         if ended >= MANY and spent < ended * MODERATE:
             self._allowed = max(1, self._allowed // GROWTH)
+        elif self._row and self._at_work < self._busy:  # it is the processor that tasks wait for: more would wait, too
+            pass
         elif self._row and (spent >= ended * LONG if ended else self._has_waited):
             self._allowed = min(self._most, self._allowed * GROWTH)
             self._call()
@@ -131,8 +133,11 @@ class ThreadExecutor:
 
     def _run(self) -> None:
         while True:
+            with self._lock:
+                self._at_work += 1
             self._work()
             with self._lock:
+                self._at_work -= 1
                 if self._row and self._busy <= self._allowed:  # who put it there counted on this thread
                     continue
                 self._busy -= 1

@@ -44,6 +44,43 @@ def test_short_tasks_share_a_thread(bench: Bench, monkeypatch: pytest.MonkeyPatc
     assert [thread.name for thread in made if "task" in thread.name] == ["queuer task 1"]
 
 
+class Late(threading.Thread):
+    """A thread that does not get the processor, unless it is the first that tasks have."""
+
+    gate = threading.Event()
+
+    def run(self) -> None:
+        if self.name.startswith("queuer task") and self.name != "queuer task 1":
+            self.gate.wait(5)
+        super().run()
+
+
+def test_threads_that_have_not_got_to_work_are_no_reason_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine all of a drain's short tasks may seem to be long for a moment."""
+    gate, looks, really_look = threading.Semaphore(0), SimpleQueue[None](), threads.ThreadExecutor._look  # noqa: SLF001
+
+    def look(executor: threads.ThreadExecutor) -> float | None:
+        looks.put(None)
+        return really_look(executor)
+
+    monkeypatch.setattr(threads.ThreadExecutor, "_look", look)
+    monkeypatch.setattr(threading, "Thread", Late)
+    Late.gate.clear()
+    registry, outcomes = TaskRegistry(), SimpleQueue[Outcome]()
+    registry.add(gate.acquire, "task")
+    runner = Runner(100, None, find=registry.get, report=outcomes.put, freed=lambda: None, transactions=NONE)
+    runner.start()
+    runner.run([claimed("task", id=n) for n in range(100)])
+    for _ in range(20):
+        looks.get(timeout=5)
+    made = [thread.name for thread in threading.enumerate() if thread.name.startswith("queuer task")]
+    Late.gate.set()
+    gate.release(100)
+    assert {outcomes.get(timeout=5).verdict for _ in range(100)} == {Verdict.SUCCEEDED}
+    runner.close()
+    assert len(made) == threads.GROWTH
+
+
 def test_a_long_task_behind_a_short_one_leaves_room_for_others(bench: Bench) -> None:
     gate = threading.Event()
     bench.registry.add(partial(gate.wait, 5), "long")
