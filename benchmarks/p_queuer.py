@@ -125,6 +125,7 @@ def bulk(n: int, kind: str) -> float:
 
 def produce(n: int, interval: float) -> list[list[float]]:
     q = producer()
+    q.get_jobs(entries=1)  # connects, as the floor has when it begins to add
     return pace(lambda i: q.add_job("lat", i), n, interval)
 
 

@@ -4,8 +4,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The collector looks at those objects alone that hold others. A job has about ten while it runs.
-_OBJECTS_OF_A_JOB = 10
+# The collector looks at those objects alone that hold others. A job has two while it runs, and more for a moment.
+_OBJECTS_OF_A_JOB = 5
 
 # Garbage is left for longer then, and may be large: with more, a worker takes more than 90 MB.
 _MOST_OBJECTS = 5_000
@@ -15,7 +15,7 @@ _MOST_OBJECTS = 5_000
 def tuned(max_concurrency: int) -> Iterator[None]:
     """Spares the collector what it would look through in vain: what was loaded, and the jobs that run.
 
-    By default it looks for garbage whenever 700 objects have come to be, which is what seventy jobs make.
+    By default it looks for garbage whenever 700 objects have come to be, which is what three hundred jobs keep.
     """
     before = gc.get_threshold()
     gc.freeze()

@@ -130,15 +130,13 @@ class Database:
         return self._repeated(partial(self._run_at_hand, work), TRIES)
 
     def _run_at_hand(self, work: Callable[[Direct], T]) -> T:
+        key = self._under_way.begin()
         try:
             loan = self._hand.lend()
             is_of_use = True
             try:
-                key = self._under_way.begin(loan.direct.connection)
-                try:
-                    return work(loan.direct)
-                finally:
-                    self._under_way.leave(key)
+                self._under_way.is_at(key, loan.direct.connection)
+                return work(loan.direct)
             except psycopg.Error as error:
                 is_of_use = not is_outdated(error)
                 raise
@@ -148,6 +146,8 @@ class Database:
             if (said := translation(self.config, error)) is None:
                 raise
             raise said from error
+        finally:
+            self._under_way.leave(key)
 
     async def run_async(self, work: Work[T]) -> T:
         """`run` for a coroutine."""

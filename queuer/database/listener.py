@@ -222,7 +222,8 @@ class _Ear:
         with selectors.DefaultSelector() as selector:
             selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.register(self._doorbell, selectors.EVENT_READ)
-            self._look_up(connection, is_quiet=False)
+            if not self._closed.is_set():
+                self._look_up(connection, is_quiet=False)
             while True:
                 events = selector.select(QUIET)
                 is_pressed = self._doorbell in [key.fileobj for key, _ in events]

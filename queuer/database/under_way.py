@@ -38,15 +38,12 @@ class UnderWay:
         """
         key = self.begin()
         try:
-            yield partial(self._connections.__setitem__, key)
+            yield partial(self.is_at, key)
         finally:
             self.leave(key)
 
-    def begin(self, connection: psycopg.Connection[Any] | None = None) -> object:
+    def begin(self) -> object:
         """Enters a unit of work: the same without a context manager, around small statements. Returns what to `leave`.
-
-        Args:
-            connection: On which it is done, if it has one already.
 
         Raises:
             DatabaseUnavailable: As for `entered`.
@@ -54,8 +51,12 @@ class UnderWay:
         if self._is_over:
             raise unavailable(self._config, TimeoutError("it took too long, and there is no time left"))
         key = object()
-        self._connections[key] = connection
+        self._connections[key] = None
         return key
+
+    def is_at(self, key: object, connection: psycopg.Connection[Any]) -> None:
+        """Says on which connection a unit of work is done."""
+        self._connections[key] = connection
 
     def leave(self, key: object) -> None:
         """Ends a unit of work."""

@@ -136,11 +136,9 @@ class Claimer:
         due_at, self._due_at = self._due_at, 0.0  # should asking fail, ask for all
         jobs, due, _ = self._claim_by_name(named)
         self._due_at = due_at if due is None else min(due_at, monotonic() + due)
-        now = monotonic()
-        wait = max(TICK, min(idle_until, self._due_at) - now)
-        self._ask_at = now + wait
+        self._ask_at = max(monotonic() + TICK, min(idle_until, self._due_at))
         self._run(jobs)  # last: the sooner this thread rests, the sooner the task's gets the interpreter's lock
-        return wait
+        return max(0.0, self._ask_at - monotonic())
 
     def _claim_any(self, room: int) -> float:
         queued_only = monotonic() < self._due_at

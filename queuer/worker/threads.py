@@ -32,6 +32,10 @@ LONG = 0.0001
 #: By what the number of threads grows from one look to the next while the tasks are long.
 GROWTH = 4
 
+#: Looks in a row at which no more threads begin while some of those that there are have not got to work: it is the
+#: processor that tasks wait for then, and more threads would wait, too. Not for ever: one may have died.
+PATIENT_LOOKS = 25
+
 #: Attempts that end from one look to the next, and seconds that each may take, where fewer threads would do.
 MANY = 20
 MODERATE = 0.005
@@ -58,6 +62,7 @@ class ThreadExecutor:
         self._ended = self._ended_before = 0
         self._spent = self._spent_before = 0.0  # seconds
         self._quiet_looks = 0
+        self._held_back = 0  # looks
         self._has_waited = False  # somebody did, at the last look
         self._watcher = Loop("watcher", self._look)
         self._has_watcher = self._is_watched = False
@@ -123,9 +128,10 @@ class ThreadExecutor:
         self._ended_before, self._spent_before = self._ended, self._spent
         if ended >= MANY and spent < ended * MODERATE:
             self._allowed = max(1, self._allowed // GROWTH)
-        elif self._row and self._at_work < self._busy:  # it is the processor that tasks wait for: more would wait, too
-            pass
+        elif self._row and self._at_work < self._busy and self._held_back < PATIENT_LOOKS:
+            self._held_back += 1
         elif self._row and (spent >= ended * LONG if ended else self._has_waited):
+            self._held_back = 0
             self._allowed = min(self._most, self._allowed * GROWTH)
             self._call()
         self._has_waited = bool(self._row)

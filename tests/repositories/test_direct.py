@@ -6,13 +6,12 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import ARRAY, Double, Integer, Text, Uuid, bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ARRAY, Double, Integer, Text, Uuid, bindparam, event, select
 
 from queuer import DatabaseConfiguration
 from queuer.database.database import Database
 from queuer.database.sources import Source
-from queuer.repositories.direct import Direct, Prepared, rows
+from queuer.repositories.direct import Prepared, rows
 
 RID = UUID("01a220bb-2363-7821-8a38-c4697667afd9")
 HARD = ["", "NULL", "null", 'a "word"', "back\\slash", "{a,b}", " ", "línea\n", "☃", None]
@@ -22,11 +21,10 @@ HARD = ["", "NULL", "null", 'a "word"', "back\\slash", "{a,b}", " ", "línea\n",
 def database(config: DatabaseConfiguration, request: pytest.FixtureRequest) -> Iterator[Database]:
     database = Source(config).for_worker("test")
 
-    def choose(direct: Session | Direct) -> None:
-        assert isinstance(direct, Direct)
-        direct.connection.prepare_threshold = request.param
+    @event.listens_for(database.engine, "connect")
+    def choose(connection: psycopg.Connection[Any], _record: object) -> None:
+        connection.prepare_threshold = request.param
 
-    database.run_direct(choose)
     yield database
     database.close()
 

@@ -63,6 +63,10 @@ def test_threads_that_have_not_got_to_work_are_no_reason_for_more(monkeypatch: p
         looks.put(None)
         return really_look(executor)
 
+    def made() -> set[threading.Thread]:
+        return {thread for thread in set(threading.enumerate()) - before if thread.name.startswith("queuer task")}
+
+    before = set(threading.enumerate())
     monkeypatch.setattr(threads.ThreadExecutor, "_look", look)
     monkeypatch.setattr(threading, "Thread", Late)
     Late.gate.clear()
@@ -71,14 +75,15 @@ def test_threads_that_have_not_got_to_work_are_no_reason_for_more(monkeypatch: p
     runner = Runner(100, None, find=registry.get, report=outcomes.put, freed=lambda: None, transactions=NONE)
     runner.start()
     runner.run([claimed("task", id=n) for n in range(100)])
-    for _ in range(20):
+    eventually(lambda: len(made()) >= threads.GROWTH)
+    for _ in range(looks.qsize() + 10):
         looks.get(timeout=5)
-    made = [thread.name for thread in threading.enumerate() if thread.name.startswith("queuer task")]
+    there = made()
     Late.gate.set()
     gate.release(100)
     assert {outcomes.get(timeout=5).verdict for _ in range(100)} == {Verdict.SUCCEEDED}
     runner.close()
-    assert len(made) == threads.GROWTH
+    assert len(there) == threads.GROWTH
 
 
 def test_a_long_task_behind_a_short_one_leaves_room_for_others(bench: Bench) -> None:
