@@ -40,8 +40,7 @@ class Listener:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._config = source.config.to_listen
-        self._heard: dict[Channel, list[Heard]] = {}
-        self._by_name: Mapping[str, Sequence[Heard]] = {}  # the same, never changed but replaced: read without the lock
+        self._heard: Mapping[Channel, Sequence[Heard]] = {}  # replaced, never changed: it is read without the lock
         self._state = threading.Condition()
         self._ear: _Ear | None = None
         self._has_warned = False
@@ -63,8 +62,7 @@ class Listener:
             DatabaseUnavailable: It did not within `timeout` seconds; then nothing is listened to.
         """
         with self._state:
-            self._heard.setdefault(channel, []).append(heard)
-            self._sort()
+            self._heard = {**self._heard, channel: [*self._heard.get(channel, ()), heard]}
             if self._ear is None:
                 self._ear = _Ear(self._source, self._state, self._wanted, self._tell, self._warn)
             ear = self._ear
@@ -81,12 +79,11 @@ class Listener:
     def unlisten(self, channel: Channel, heard: Heard) -> None:
         """Takes back a `listen`. Safe twice. Nobody left who listens ends the thread and its connection."""
         with self._state:
-            registered = self._heard.get(channel, [])
-            if heard in registered:
-                registered.remove(heard)
-            if not registered:
-                self._heard.pop(channel, None)
-            self._sort()
+            left = list(self._heard.get(channel, ()))
+            if heard in left:
+                left.remove(heard)
+            others = {other: registered for other, registered in self._heard.items() if other != channel}
+            self._heard = {**others, channel: left} if left else others
             if self._ear is not None:
                 self._ear.press()
             unused = None if self._heard else self._take_ear()
@@ -107,14 +104,10 @@ class Listener:
     def close(self) -> None:
         """Ends the thread and its connection, and forgets who listens. `listen` starts them again."""
         with self._state:
-            self._heard.clear()
-            self._sort()
+            self._heard = {}
             ear = self._take_ear()
         if ear is not None:
             ear.close()
-
-    def _sort(self) -> None:
-        self._by_name = {channel.name: tuple(registered) for channel, registered in self._heard.items()}
 
     def _take_ear(self) -> "_Ear | None":
         ear, self._ear = self._ear, None
@@ -137,8 +130,10 @@ class Listener:
             return set(self._heard)
 
     def _tell(self, name: str, payload: str | None) -> None:
-        for each in self._by_name.get(name, ()):
-            each(payload)
+        for channel, registered in self._heard.items():
+            if channel.name == name:
+                for each in registered:
+                    each(payload)
 
 
 class _Ear:

@@ -163,9 +163,8 @@ def test_an_attempt_is_given_back_only_while_it_is_that_one(session: Session) ->
     (again,) = claim(session, FIRST, TASKS, limit=1)
     assert again.attempt == 2
     assert give_back(session, FIRST, [structs.replace(again, attempt=1)]) == set()
-    assert (
-        give_back(session, FIRST, [structs.replace(again, rid=uuid4())]) == set()
-    )  # a failover gave its id to another
+    another = structs.replace(again, rid=uuid4())  # to which a failover gave its id
+    assert give_back(session, FIRST, [another]) == set()
     assert give_back(session, SECOND, [again]) == set()
     assert give_back(session, FIRST, [again]) == {job.rid}
 

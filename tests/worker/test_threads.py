@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Iterator
 from functools import partial
 from queue import SimpleQueue
 
@@ -10,6 +11,7 @@ from support.jobs import claimed
 from queuer.tasks import TaskRegistry
 from queuer.values import Outcome, Verdict
 from queuer.worker import threads
+from queuer.worker.loop import Loop, Step
 from queuer.worker.runner import Runner
 
 
@@ -51,39 +53,80 @@ class Late(threading.Thread):
 
     def run(self) -> None:
         if self.name.startswith("queuer task") and self.name != "queuer task 1":
-            self.gate.wait(5)
+            self.gate.wait()
         super().run()
 
 
-def test_threads_that_have_not_got_to_work_are_no_reason_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine all of a drain's short tasks may seem to be long for a moment."""
-    gate, looks, really_look = threading.Semaphore(0), SimpleQueue[None](), threads.ThreadExecutor._look  # noqa: SLF001
+class Crowded:
+    """A worker with a hundred long tasks, on a machine whose processors are full."""
 
-    def look(executor: threads.ThreadExecutor) -> float | None:
-        looks.put(None)
-        return really_look(executor)
+    def __init__(self) -> None:
+        self._before = set(threading.enumerate())
+        self._ends, self._outcomes, registry = threading.Semaphore(0), SimpleQueue[Outcome](), TaskRegistry()
+        registry.add(self._ends.acquire, "task")
+        self._runner = Runner(
+            100, None, find=registry.get, report=self._outcomes.put, freed=lambda: None, transactions=NONE
+        )
+        self._runner.start()
+        for n in range(20):  # its thread has rested now and then
+            self._ends.release()
+            self._runner.run([claimed("task", id=n)])
+            self._outcomes.get(timeout=5)
+        self._runner.run([claimed("task", id=n) for n in range(100)])
 
-    def made() -> set[threading.Thread]:
-        return {thread for thread in set(threading.enumerate()) - before if thread.name.startswith("queuer task")}
+    def threads(self) -> int:
+        """Those that were made for tasks."""
+        made = set(threading.enumerate()) - self._before
+        return sum(thread.name.startswith("queuer task") for thread in made)
 
-    before = set(threading.enumerate())
-    monkeypatch.setattr(threads.ThreadExecutor, "_look", look)
+    def end(self) -> None:
+        Late.gate.set()
+        self._ends.release(100)
+        assert {self._outcomes.get(timeout=5).verdict for _ in range(100)} == {Verdict.SUCCEEDED}
+        self._runner.close()
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[None]:
+    """One for each look at the row."""
+    looks = SimpleQueue[None]()
+
+    def counting(name: str, step: Step) -> Loop:
+        def count() -> float | None:
+            looks.put(None)
+            return step()
+
+        return Loop(name, count)
+
+    monkeypatch.setattr(threads, "Loop", counting)
+    return looks
+
+
+@pytest.fixture
+def crowded(looks: SimpleQueue[None], monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowded]:
     monkeypatch.setattr(threading, "Thread", Late)
     Late.gate.clear()
-    registry, outcomes = TaskRegistry(), SimpleQueue[Outcome]()
-    registry.add(gate.acquire, "task")
-    runner = Runner(100, None, find=registry.get, report=outcomes.put, freed=lambda: None, transactions=NONE)
-    runner.start()
-    runner.run([claimed("task", id=n) for n in range(100)])
-    eventually(lambda: len(made()) >= threads.GROWTH)
+    worker = Crowded()
+    yield worker
+    worker.end()
+
+
+def test_threads_that_have_not_got_to_work_are_no_reason_for_more(
+    crowded: Crowded, looks: SimpleQueue[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine all of a drain's short tasks may seem to be long for a moment."""
+    monkeypatch.setattr(threads, "PATIENT_LOOKS", 1_000_000)
+    eventually(lambda: crowded.threads() >= threads.GROWTH)
     for _ in range(looks.qsize() + 10):
         looks.get(timeout=5)
-    there = made()
-    Late.gate.set()
-    gate.release(100)
-    assert {outcomes.get(timeout=5).verdict for _ in range(100)} == {Verdict.SUCCEEDED}
-    runner.close()
-    assert len(there) == threads.GROWTH
+    assert crowded.threads() == threads.GROWTH
+
+
+def test_a_thread_that_never_gets_to_work_does_not_keep_others_from_it_for_ever(
+    crowded: Crowded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "PATIENT_LOOKS", 2)
+    eventually(lambda: crowded.threads() > threads.GROWTH)
 
 
 def test_a_long_task_behind_a_short_one_leaves_room_for_others(bench: Bench) -> None:
