@@ -9,12 +9,10 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from queuer import events
 from queuer.events import NAMED_AT_MOST
 from queuer.models import Job
 from queuer.models.base import within_calendar
-from queuer.repositories.direct import DIALECT, Direct, rows, schema_of, written
-from queuer.repositories.notify import channels
+from queuer.repositories.direct import DIALECT, Direct, rows, written
 from queuer.values import MOST_ATTEMPTS, NO_MARKS, Claim, ClaimedJob
 
 # The claim. For each task that the worker has, an index leads to its oldest jobs, so it never matters how many others
@@ -59,9 +57,9 @@ queued AS (
 _TAKE = """
 taken AS ({taken}),
 told AS (
-    SELECT count(pg_catalog.pg_notify(%(updated)s, names))
+    SELECT count(pg_catalog.pg_notify({updated}, names))
     FROM (SELECT string_agg(rid::text, ',') AS names FROM {chunks}) AS named
-    WHERE NOT (SELECT pg_try_advisory_xact_lock(%(updated_key)s)))"""
+    WHERE NOT (SELECT pg_catalog.pg_try_advisory_xact_lock({updated_key})))"""
 _CHUNKS = "(SELECT rid, (row_number() OVER () - 1) / {named_at_most} AS chunk FROM taken) AS numbered GROUP BY chunk"
 _ONE_CHUNK = "taken HAVING count(*) > 0"  # of as many jobs as one notification names: less work
 _LOOK_AHEAD = """
@@ -70,9 +68,7 @@ next AS (
     FROM mine, LATERAL (
         SELECT scheduled_at FROM {job} WHERE {scheduled} AND rid NOT IN (SELECT rid FROM due)
         ORDER BY scheduled_at LIMIT 1) AS head)"""
-_TAKE_NAMED = """
-queued AS (
-    SELECT rid FROM {job} WHERE {named} AND coalesce(scheduled_at IS NULL, false) FOR UPDATE SKIP LOCKED)"""
+_LOCK_NAMED = "SELECT rid FROM {job} WHERE {named} AND coalesce(scheduled_at IS NULL, false) FOR UPDATE SKIP LOCKED"
 _LOOK_NOT = "next AS (SELECT NULL::float8 AS seconds, (SELECT count FROM told))"
 _RESULT = "\nSELECT next.*, taken.* FROM next LEFT JOIN taken ON true"
 
@@ -168,9 +164,17 @@ _CLAIM = _claiming(
 _BACKLOG = (_MINE, _TAKE_QUEUED, _TAKE, _LOOK_NOT)
 _CLAIM_QUEUED = _claiming(*_BACKLOG, chosen="SELECT rid FROM queued")
 _CLAIM_FEW_QUEUED = _claiming(*_BACKLOG, chosen="SELECT rid FROM queued", chunks=_ONE_CHUNK)
-# For an idle worker: half of the work for one job.
-_NEWS = (f"WITH {_TAKE_NAMED.lstrip()}", _TAKE, _LOOK_NOT)
+# For an idle worker that is told of a few jobs.
+_NEWS = (f"WITH queued AS ({_LOCK_NAMED})", _TAKE, _LOOK_NOT)
 _CLAIM_NAMED = _claiming(*_NEWS, chosen="SELECT rid FROM queued", chunks=_ONE_CHUNK)
+# Of one job: as much work as that of a claim from a table without tasks and retries.
+_NAMED_ONE = _NAMED.replace("rid = ANY (%(rids)s::uuid[])", "rid = %(rid)s")
+_TAKE_ONE = (
+    _with_parts(taking(f"rid = ({_LOCK_NAMED})"), named=_NAMED_ONE)
+    + """,
+    CASE WHEN NOT pg_catalog.pg_try_advisory_xact_lock({updated_key})
+         THEN pg_catalog.pg_notify({updated}, rid::text) END"""
+)
 _DUE_OF_NAMED = _with_parts(
     """
 SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8
@@ -238,7 +242,11 @@ def take_named(
         rids: `NAMED_AT_MOST` of them at most.
     """
     parameters = {**_parameters(session, worker_rid, tasks, functions, keys), "rids": list(rids)}
-    claim, _ = _read(rows(session, _CLAIM_NAMED, parameters))
+    if len(rids) == 1:
+        taken = rows(session, _TAKE_ONE, {**parameters, "rid": rids[0]})
+        claim = Claim([ClaimedJob(*row[1:-1]) for row in taken])
+    else:
+        claim, _ = _read(rows(session, _CLAIM_NAMED, parameters))
     if len(claim.jobs) == len(rids):
         return claim
     return claim._replace(seconds_until_due=rows(session, _DUE_OF_NAMED, parameters)[0][0])
@@ -247,7 +255,7 @@ def take_named(
 def _parameters(
     session: Session | Direct, worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]
 ) -> Mapping[str, Any]:
-    given = (schema_of(session), worker_rid, tuple(tasks), tuple(functions), tuple(keys))
+    given = (worker_rid, tuple(tasks), tuple(functions), tuple(keys))
     return _as_written(session.encoding, *given) if isinstance(session, Direct) else _as_values(*given)
 
 
@@ -257,11 +265,8 @@ def _as_written(encoding: str, *given: Any) -> Mapping[str, Any]:
     return {name: written(value, encoding) for name, value in _as_values(*given).items()}
 
 
-def _as_values(
-    schema: str | None, worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]
-) -> dict[str, Any]:
-    abilities = {"tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
-    return {"worker": worker_rid, **abilities, **channels(schema, updated=events.updated)}
+def _as_values(worker_rid: UUID, tasks: Sequence[str], functions: Sequence[str], keys: Sequence[str]) -> dict[str, Any]:
+    return {"worker": worker_rid, "tasks": list(tasks), "functions": list(functions), "keys": list(keys)}
 
 
 def _read(found: list[tuple[Any, ...]]) -> tuple[Claim, Sequence[tuple[Any, ...]]]:

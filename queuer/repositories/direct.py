@@ -22,6 +22,7 @@ from sqlalchemy import text as sql_text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.orm import Session
 
+from queuer import events
 from queuer.repositories.binary import PACKS, Pack
 from queuer.repositories.literals import literal
 
@@ -31,6 +32,8 @@ _numbers = count()  # of prepared statements: no connection has a name twice
 _DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 _PARAMETER = re.compile(r"%%|%\((\w+)\)s")
+_CHANNELS = {"added": events.added, "updated": events.updated}
+_PLACE = re.compile(rf"{{(job|(?:{'|'.join(_CHANNELS)})(?:_key)?)}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,9 @@ class Prepared:
 
 
 def rows(session: Session | Direct, template: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """What SQL returns in which `{job}` stands for the table and `%(name)s` for a parameter."""
+    """What SQL returns. In it `{job}` stands for the table, `{added}` for a channel, `{added_key}` for the key of its
+    lock (of `updated` alike), and `%(name)s` for a parameter.
+    """
     if isinstance(session, Direct):
         return session.execute(_composed(template, session.schema), parameters)
     statement = _filled_in(template, schema_of(session)).replace(":", r"\:")
@@ -173,9 +178,13 @@ def _composed(template: str, schema: str | None) -> Numbered:
     return _numbered(_filled_in(template, schema), {}, {})
 
 
+@cache
 def _filled_in(template: str, schema: str | None) -> str:
-    job = sql.Identifier(*([schema] if schema else []), "job").as_string()
-    return template.replace("{job}", job.replace("%", "%%"))
+    parts = {"job": sql.Identifier(*([schema] if schema else []), "job").as_string().replace("%", "%%")}
+    for name, channel_of in _CHANNELS.items():
+        channel = channel_of(schema or "public")
+        parts |= {name: f"'{channel.name}'", f"{name}_key": str(channel.key)}
+    return _PLACE.sub(lambda match: parts[match[1]], template)
 
 
 def _numbered(statement: str, constants: Mapping[str, Any], packs: Mapping[str, Pack]) -> Numbered:

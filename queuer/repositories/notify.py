@@ -38,14 +38,10 @@ def rids_of(changed: CTE) -> ColumnElement[Any]:
 
 def bound(session: Session | Direct, **of: Callable[[str], Channel]) -> dict[str, Any]:
     """The parameters of `waking` and `naming`: `bound(session, ended=events.ended)`."""
-    return channels(schema_of(session), **of)
-
-
-def channels(schema: str | None, **of: Callable[[str], Channel]) -> dict[str, Any]:
-    """`bound`, where the schema is known."""
+    schema = schema_of(session) or "public"
     parameters: dict[str, Any] = {}
     for name, channel_of in of.items():
-        channel = channel_of(schema or "public")
+        channel = channel_of(schema)
         parameters |= {name: channel.name, f"{name}_key": channel.key}
     return parameters
 

@@ -35,7 +35,8 @@ def plans(direct: Direct | Session) -> list[list[str]]:
     assert isinstance(direct, Direct)
     for queued_only, limit in ((False, 1), (True, 1), (True, 1000)):
         claims.take(direct, uuid4(), ["task"], limit, queued_only=queued_only)
-    claims.take_named(direct, uuid4(), [uuid4()], ["task"])
+    for count in (1, 2):
+        claims.take_named(direct, uuid4(), [uuid4() for _ in range(count)], ["task"])
     results.archive(direct, uuid4(), [succeeded(claimed())])
     results.archive(direct, uuid4(), [failed(claimed())])
     prepared = (
@@ -43,7 +44,7 @@ def plans(direct: Direct | Session) -> list[list[str]]:
         " WHERE name LIKE 'queuer%' ORDER BY statement"
     )
     statements = direct.connection.execute(prepared, prepare=False).fetchall()
-    assert len(statements) == 7
+    assert len(statements) == 8
     return [plan(direct, name, count) for name, count in statements]
 
 

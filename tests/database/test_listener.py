@@ -19,8 +19,10 @@ from queuer.database.liveness import SERVER_SIDE
 from queuer.database.liveness import Connection as Attended
 from queuer.database.sources import Source
 from queuer.events import NOBODY_KNOWS, Channel, read_added, read_rids
+from queuer.models import Job
 from queuer.repositories import jobs, results
 from queuer.repositories.claims import claim
+from queuer.repositories.direct import Direct
 from queuer.repositories.held import give_back
 
 Heard = SimpleQueue[str | None]
@@ -73,6 +75,41 @@ def test_an_insert_is_one_notification_however_many_rows(engine: Engine, added: 
     told = [read_added(added.get(timeout=5) or "") for _ in range(3)]
     assert [len(named.ids) for named in told] == [500, 500, 500]
     assert nothing_more(added, engine, ADDED)
+
+
+@pytest.fixture
+def _trigger_says_so(engine: Engine) -> Iterator[None]:
+    with alone(engine) as connection:
+        function = connection.scalar(text("SELECT pg_get_functiondef('queuer_notify_added'::regproc)"))
+        connection.exec_driver_sql(
+            function.replace("pg_notify(channel, named)", "pg_notify(channel, 'by the trigger')")
+        )
+        yield
+        connection.exec_driver_sql(function)
+
+
+@pytest.mark.owner
+@pytest.mark.usefixtures("_trigger_says_so")
+def test_a_single_job_is_told_of_without_the_trigger_and_what_follows_by_it(
+    engine: Engine, added: Heard, q: Queuer, config: DatabaseConfiguration
+) -> None:
+    for number in (1, 1.50):  # of the second the database is asked what it made of it
+        job = q.add_job("task", number)
+        assert added.get(timeout=5) == f"{job.id}:{job.rid}"
+    with alone(engine) as connection:
+        connection.execute(text("INSERT INTO job (task_name) VALUES ('task')"))
+    assert added.get(timeout=5) == "by the trigger"
+
+    def work(direct: Session | Direct) -> Job:
+        assert isinstance(direct, Direct)
+        job = jobs.insert_plain(direct, new_job())
+        direct.connection.execute("INSERT INTO job (task_name) VALUES ('task')")
+        return job
+
+    database = Source(config).for_worker("test")
+    job = database.run_direct(work)
+    database.close()
+    assert [added.get(timeout=5) for _ in range(2)] == [f"{job.id}:{job.rid}", "by the trigger"]
 
 
 def test_a_rolled_back_insert_is_not_told(engine: Engine, added: Heard) -> None:

@@ -122,6 +122,8 @@ def test_named_jobs_are_taken_when_they_are_queued_and_for_ones_own_tasks(sessio
     got = take_named(session, FIRST, [first.rid, later.rid], TASKS)
     assert [job.rid for job in got.jobs] == [first.rid]
     assert got.seconds_until_due == pytest.approx(0, abs=60)
+    got = take_named(session, FIRST, [later.rid], TASKS)
+    assert (got.jobs, got.seconds_until_due) == ([], pytest.approx(0, abs=60))
     assert take_named(session, FIRST, [], TASKS) == ([], None, {})
 
 
