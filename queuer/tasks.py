@@ -204,11 +204,11 @@ class TaskRegistry:
         """
         if type(task) is FunctionType and (found := self._by_function.get(task)):
             return found.name, found
+        if (text := plain_text(task)) is not None:
+            return check_name("the task's name", text), self.get(text)
         if is_a(task, Task):
             known = cast("Task", task)
             return known.name, known
-        if (text := plain_text(task)) is not None:
-            return check_name("the task's name", text), self.get(text)
         if not callable(task):
             raise TypeError(f"the task is {shown(task)}; allowed is a registered callable or a name")
         for known in self.all():
