@@ -84,6 +84,7 @@ def _channel(kind: str, schema: str) -> Channel:
 
 def read_added(payload: str) -> Added:
     """What a notification of `added` names: `5:` and the rids of a few jobs, of which 5 is the first; `5-99` of many.
+    The trigger in the migrations writes them, and `jobs.insert_plain`.
 
     Anything else that somebody notified names none.
     """

@@ -11,12 +11,16 @@ depends_on = None
 # Only the new release says that it has told; for all others the trigger does as before.
 oldest_compatible = "0005"
 
-# The condition of a trigger is compiled anew for each statement; still its function would take longer to find out.
+# The setting holds until the transaction ends, and with it for what triggers of an application's on `job` insert: those
+# have told nobody. The condition is compiled anew for each statement; still the function would take longer to find out.
+# Replaced, a trigger fires as it did at first: ENABLE ALWAYS, say, has to be said again.
 TRIGGER = """
 CREATE OR REPLACE TRIGGER queuer_added AFTER INSERT ON {schema}.job REFERENCING NEW TABLE AS added
-FOR EACH STATEMENT {condition}EXECUTE FUNCTION {schema}.queuer_notify_added()
+FOR EACH STATEMENT {condition} EXECUTE FUNCTION {schema}.queuer_notify_added()
 """
-UNLESS_TOLD = "WHEN (pg_catalog.current_setting('queuer.told', true) IS DISTINCT FROM 'on') "
+UNLESS_TOLD = """
+WHEN (pg_catalog.current_setting('queuer.told', true) IS DISTINCT FROM 'on' OR pg_catalog.pg_trigger_depth() > 0)
+"""
 
 
 def upgrade() -> None:

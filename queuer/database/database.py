@@ -212,7 +212,7 @@ class Database:
 
     def check_process(self) -> None:
         """Raises `QueuerError` in a fork: it would share, and corrupt, its parent's connections."""
-        if os.getpid() != self._pid:
+        if not self.is_in_own_process():
             raise QueuerError(
                 "this queuer was made before a fork, and its connections belong to the parent process; make one in each"
                 " process, after the fork"

@@ -42,7 +42,7 @@ def prepare(
         raise TypeError(f"options is {shown(options)}; allowed is an Options or None")
     name, known = registry.resolve(task)
     written = json_value(parameters, "parameters")
-    written_keyed = json_value(parameters_keyed, "parameters_keyed") if parameters_keyed else {}
+    written_keyed = json_value(parameters_keyed, "parameters_keyed")
     if known is not None:
         known.check_arguments(written, written_keyed)
     if known is not None and known.arguments is not None:

@@ -105,10 +105,9 @@ _QUEUED = f"{_ANY_QUEUED} AND {_READABLE}"
 # For who has taken all that there was, and is told of these: they can be looked up. By the primary key: whether they
 # are scheduled is asked in coalesce(), because a plan that was made for an empty table might read an index of those
 # else, all of it, and serve until the table is analyzed.
-_NAMED = f"""
-rid = ANY (%(rids)s::uuid[]) AND task_name = ANY (%(tasks)s::text[])
-AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"""
-
+_CAN_RUN = f"task_name = ANY (%(tasks)s::text[]) AND status <> 'RUNNING' AND {_FITS} AND {_READABLE}"
+_NAMED = f"rid = ANY (%(rids)s::uuid[]) AND {_CAN_RUN}"
+_NAMED_ONE = f"rid = %(rid)s AND {_CAN_RUN}"
 
 _TAKING = """
 UPDATE {job}
@@ -168,13 +167,10 @@ _CLAIM_FEW_QUEUED = _claiming(*_BACKLOG, chosen="SELECT rid FROM queued", chunks
 _NEWS = (f"WITH queued AS ({_LOCK_NAMED})", _TAKE, _LOOK_NOT)
 _CLAIM_NAMED = _claiming(*_NEWS, chosen="SELECT rid FROM queued", chunks=_ONE_CHUNK)
 # Of one job: as much work as that of a claim from a table without tasks and retries.
-_NAMED_ONE = _NAMED.replace("rid = ANY (%(rids)s::uuid[])", "rid = %(rid)s")
-_TAKE_ONE = (
-    _with_parts(taking(f"rid = ({_LOCK_NAMED})"), named=_NAMED_ONE)
-    + """,
+_TELL_ONE = """,
     CASE WHEN NOT pg_catalog.pg_try_advisory_xact_lock({updated_key})
          THEN pg_catalog.pg_notify({updated}, rid::text) END"""
-)
+_TAKE_ONE = _with_parts(taking(f"rid = ({_LOCK_NAMED})"), named=_NAMED_ONE) + _TELL_ONE
 _DUE_OF_NAMED = _with_parts(
     """
 SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8

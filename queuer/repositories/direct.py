@@ -52,6 +52,8 @@ class Numbered:
 class Direct:
     """A connection of psycopg's in autocommit, instead of a session; and the schema of the queue's tables.
 
+    Each statement is a transaction of its own, and relies on that: see `jobs.insert_plain`.
+
     It talks to libpq by itself: a cursor takes about as long for a small statement as the server does.
     """
 

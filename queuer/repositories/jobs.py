@@ -37,8 +37,8 @@ _INSERTED_AT_ONCE = 1000
 _INSERT = """
 INSERT INTO {job} (rid, task_name, parameters) VALUES (%(rid)s, %(task_name)s, %(parameters)s::jsonb)
 RETURNING id, created_at"""
-# Tells by itself, in half of the time that the trigger takes. Only in a transaction of its own: what it says to the
-# trigger holds until that ends.
+# Tells by itself, in half of the time that the trigger takes. Only as a transaction of its own: what it says to the
+# trigger, of revision 0006, holds until that ends.
 _INSERT_AND_TELL = f"""{_INSERT},
 CASE WHEN pg_catalog.set_config('queuer.told', 'on', true) = 'on'
           AND NOT pg_catalog.pg_try_advisory_xact_lock({{added_key}})

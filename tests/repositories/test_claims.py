@@ -135,7 +135,9 @@ def test_named_jobs_are_looked_up_and_not_waited_for(engine: Engine) -> None:
     with Session(engine) as mine, mine.begin(), Session(engine) as theirs, theirs.begin():
         theirs.execute(select(Job.id).where(Job.rid == rids[0]).with_for_update())
         before = _rows_read_by_scans(mine)
-        assert [job.rid for job in take_named(mine, FIRST, rids, TASKS).jobs] == rids[1:]
+        assert take_named(mine, FIRST, rids[:1], TASKS).jobs == []
+        assert [job.rid for job in take_named(mine, FIRST, rids[1:2], TASKS).jobs] == rids[1:2]
+        assert [job.rid for job in take_named(mine, FIRST, rids, TASKS).jobs] == rids[2:]
         assert _rows_read_by_scans(mine) == before
 
 
