@@ -81,6 +81,7 @@ class Supervisor:
         self._takes_jobs = takes_jobs
         self._is_stopping = False
         self._is_claim_lost = False  # it may have taken jobs, and nobody was told which
+        self._has_planned = False
         self._thread_watch = ThreadWatch()
         # Outcomes that can't be written must not pile up without end while the database is away.
         self._most_unwritten = max(1000, 10 * place.identity.max_concurrency)
@@ -218,6 +219,9 @@ class Supervisor:
     def _run(self, jobs: Sequence[ClaimedJob]) -> None:
         self._thread_watch.ran({job.task_name for job in jobs})
         self._runner.run(jobs)
+        if not self._has_planned:  # while the first jobs run; their slots would wait for it when they come free
+            self._has_planned = True
+            work.plan_claims(self._place.database, self._rid)
 
     def _claim(self, limit: int, marks: Mapping[str, int], *, queued_only: bool) -> Claim:
         return self._claimed(partial(work.claim, limit=limit, marks=marks, queued_only=queued_only))

@@ -29,6 +29,11 @@ def claim(
     )
 
 
+def plan_claims(database: Database, worker_rid: UUID) -> None:
+    """Lets the server plan the claims that a worker makes while it drains a backlog."""
+    database.run_direct(lambda direct: claims.plan(direct, worker_rid))
+
+
 def claim_named(database: Database, worker_rid: UUID, can: Abilities, rids: Sequence[UUID]) -> Claim:
     """Takes the queued ones among these jobs. Also tells when the first of the scheduled ones among them is due."""
     abilities = (can.tasks, can.next_interval_funcs, can.key_ids)

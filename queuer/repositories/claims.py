@@ -223,6 +223,13 @@ def take(
     return claim._replace(marks={row[5]: row[3] for row in taken if row[2]})
 
 
+def plan(session: Session | Direct, worker_rid: UUID) -> None:
+    """Takes nothing, by each of the statements that take queued jobs: a connection of `Direct` plans them once."""
+    if isinstance(session, Direct):
+        for limit in (1, NAMED_AT_MOST + 1):
+            take(session, worker_rid, (), limit, queued_only=True)
+
+
 def take_named(
     session: Session | Direct,
     worker_rid: UUID,

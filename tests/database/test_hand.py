@@ -76,6 +76,22 @@ def test_statements_are_planned_alike_for_a_table_that_is_empty_and_for_one_that
     assert all("pk_job" in plan and "ix_job" not in plan and "Seq Scan" not in plan for plan in named)
 
 
+def test_claims_are_planned_before_there_is_anything_to_take(worker: Database, engine: Engine) -> None:
+    with Session(engine) as session, session.begin():
+        job = jobs.insert_one(session, new_job())
+
+    def planned(direct: Direct | Session) -> list[tuple[int, int]]:
+        assert isinstance(direct, Direct)
+        claims.plan(direct, uuid4())
+        query = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name LIKE 'queuer%'"
+        found = direct.connection.execute(query, prepare=False).fetchall()
+        assert [each.rid for each in claims.take(direct, uuid4(), ["task"], 1, queued_only=True).jobs] == [job.rid]
+        assert direct.connection.execute(query, prepare=False).fetchall() != found
+        return found
+
+    assert worker.run_direct(planned) == [(1, 0), (1, 0)]
+
+
 def test_one_connection_serves_what_comes_one_after_the_other_and_is_closed_with_the_database(
     worker: Database, engine: Engine
 ) -> None:
