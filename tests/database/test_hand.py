@@ -1,6 +1,8 @@
 """Connections that are kept at hand for single statements."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from queue import SimpleQueue
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -9,11 +11,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 from support.jobs import claimed, failed, new_job, succeeded
 
-from queuer import DatabaseConfiguration, DatabaseUnavailable
+from queuer import DatabaseConfiguration, DatabaseUnavailable, Queuer
 from queuer.database.database import Database
 from queuer.database.sources import Source
 from queuer.repositories import claims, jobs, results
-from queuer.repositories.direct import Direct, rows
+from queuer.repositories.direct import Direct, Numbered, rows
 
 GROWN = "INSERT INTO job (task_name) SELECT 'task' FROM generate_series(1, 20000)"
 
@@ -90,6 +92,25 @@ def test_claims_are_planned_before_there_is_anything_to_take(worker: Database, e
         return found
 
     assert worker.run_direct(planned) == [(1, 0), (1, 0)]
+
+
+def test_a_worker_lets_its_claims_be_planned_before_it_drains_a_backlog(
+    q: Queuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed: SimpleQueue[str] = SimpleQueue()
+    execute = Direct.execute
+
+    def note(direct: Direct, statement: Numbered, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        executed.put(statement.text)
+        return execute(direct, statement, parameters)
+
+    monkeypatch.setattr(Direct, "execute", note)
+    q.add_task_with_name(print, "task")
+    q.start()
+    first, *planned = (executed.get(timeout=5) for _ in range(3))
+    assert "due_share" in first
+    assert all("queued_share" in text and "due_share" not in text for text in planned)
+    assert len(set(planned)) == 2
 
 
 def test_one_connection_serves_what_comes_one_after_the_other_and_is_closed_with_the_database(
