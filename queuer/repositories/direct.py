@@ -5,7 +5,9 @@ that are too long for its cache.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+import select
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -31,6 +33,11 @@ DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 _numbers = count()  # of prepared statements: no connection has a name twice
 _DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+
+#: Milliseconds within which most answers come. Beyond, the connection finds out whether there will be one.
+_SOON = 100
+#: Seconds to cancel what nobody waits for any more; as in the driver.
+_CANCELS_WITHIN = 5.0
 
 _PARAMETER = re.compile(r"%%|%\((\w+)\)s")
 _CHANNELS = {"added": events.added, "updated": events.updated}
@@ -65,6 +72,7 @@ class Direct:
         self._reading = Transformer(connection)
         self._keeps_prepared = connection.prepare_threshold is not None
         self._prepared: dict[str, bytes] = {}  # names, by statements
+        self._poll = _poll_of(connection)
 
     def execute(self, statement: Numbered, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """The rows that a statement returns. It is prepared once, unless the connection may keep nothing prepared.
@@ -102,10 +110,34 @@ class Direct:
         return written(value, self.encoding)
 
     def _result(self) -> PGresult:
-        result: PGresult
-        *_, result = self.connection.wait(execute(self.connection.pgconn))
+        result = self._soon() or self._awaited()
         if result.status not in _DONE:
             raise psycopg.errors.error_from_result(result, self.encoding)
+        return result
+
+    def _soon(self) -> PGresult | None:
+        """What the server answers, when it does so soon: past the driver's generators, which cost more than they do."""
+        pgconn = self.connection.pgconn
+        if self._poll is None or pgconn.flush():
+            return None
+        try:
+            has_come = self._poll(_SOON)
+        except BaseException:  # a KeyboardInterrupt, say
+            with suppress(psycopg.Error):
+                self.connection.cancel_safe(timeout=_CANCELS_WITHIN)
+            raise
+        if not has_come:
+            return None
+        pgconn.consume_input()
+        if pgconn.is_busy():  # the rest is under way
+            return None
+        result = pgconn.get_result()
+        pgconn.get_result()  # that was all: it is idle again
+        return result
+
+    def _awaited(self) -> PGresult:
+        result: PGresult
+        *_, result = self.connection.wait(execute(self.connection.pgconn))
         return result
 
     def _rows(self, result: PGresult) -> list[tuple[Any, ...]]:
@@ -113,6 +145,15 @@ class Direct:
         rows = self._reading.load_rows(0, result.ntuples, tuple)
         self._reading.set_pgresult(None)  # it may be large
         return rows
+
+
+def _poll_of(connection: psycopg.Connection[Any]) -> Callable[[int], Sequence[object]] | None:
+    """Waits so many milliseconds for something to read. None where the system, or who patched it, has no `poll()`."""
+    if not hasattr(select, "poll"):
+        return None
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    return poller.poll
 
 
 def written(value: Any, encoding: str) -> bytes | None:

@@ -1,16 +1,20 @@
 """Statements that go to libpq as they are: what they are given, and what they return."""
 
+import select as system
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import ARRAY, Double, Integer, Text, Uuid, bindparam, event, select
+from sqlalchemy import ARRAY, Double, Engine, Integer, Text, Uuid, bindparam, event, select, text
 
 from queuer import DatabaseConfiguration
 from queuer.database.database import Database
 from queuer.database.sources import Source
+from queuer.repositories import direct as module
 from queuer.repositories.direct import Prepared, rows
 
 RID = UUID("01a220bb-2363-7821-8a38-c4697667afd9")
@@ -27,6 +31,14 @@ def database(config: DatabaseConfiguration, request: pytest.FixtureRequest) -> I
 
     yield database
     database.close()
+
+
+@pytest.fixture(params=["soon", "late", "no poll()"], autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Answers are waited for in two ways: at first, and when they don't come soon."""
+    monkeypatch.setattr(module, "_SOON", 10_000 if request.param == "soon" else 0)
+    if request.param == "no poll()":
+        monkeypatch.delattr(system, "poll")
 
 
 @pytest.mark.parametrize(
@@ -78,3 +90,31 @@ def test_an_error_of_the_server_is_that_of_the_driver(database: Database) -> Non
             database.run_direct(lambda direct: rows(direct, "SELECT 1 / %(value)s::int", {"value": 0}))
         with pytest.raises(psycopg.errors.UndefinedColumn):
             database.run_direct(lambda direct: rows(direct, "SELECT nothing", {}))
+
+
+def test_an_answer_may_be_larger_than_what_is_read_at_once(database: Database) -> None:
+    for length in (10_000_000, 1):
+        query = "SELECT repeat('x', %(length)s::int) FROM generate_series(1, 3)"
+        found = database.run_direct(lambda direct: rows(direct, query, {"length": length}))  # noqa: B023
+        assert found == [("x" * length,)] * 3
+
+
+def test_an_interrupt_ends_the_statement_in_the_server_too(database: Database, engine: Engine) -> None:
+    query = "SELECT pg_sleep(60), 'to be interrupted'"
+    is_at_work = text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND query = :query)")
+
+    def interrupt() -> None:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not connection.scalar(is_at_work, {"query": query}):
+                pass
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt):
+        database.run_direct(lambda direct: rows(direct, query, {}))
+    interrupting.join()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while connection.scalar(is_at_work, {"query": query}):
+            pass
+    assert database.run_direct(lambda direct: rows(direct, "SELECT 1", {})) == [(1,)]
