@@ -117,16 +117,13 @@ class Cipher:
     def __init__(self, keys: Sequence[Key] = (), salt: Callable[[], bytes] = _no_salt) -> None:
         self._given = tuple(keys)
         self._salt = salt
+        self.has_keys = bool(keys)
 
     def __repr__(self) -> str:
         return f"<Cipher of {len(self._given)} keys>"
 
     def __reduce__(self) -> str:
         raise TypeError("a cipher can't be pickled: its keys would go with it")
-
-    @property
-    def has_keys(self) -> bool:
-        return bool(self._given)
 
     def derive_keys(self) -> None:
         """Derives what passphrases stand for now rather than when it is needed first."""

@@ -46,14 +46,14 @@ _PLACE = re.compile(rf"{{(job|(?:{'|'.join(_CHANNELS)})(?:_key)?)}}")
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """SQL with `$1` and so on, and the names of those parameters. Some have values for good."""
+    """SQL with `$1` and so on."""
 
     text: str
-    names: Sequence[str]
-    constants: Mapping[str, Any]
-    #: Of those that are arrays and go in binary. The others go as texts.
-    packs: Mapping[str, Pack]
+    #: Their names, and what makes bytes of a value and the connection's encoding.
+    parameters: Sequence[tuple[str, Callable[[Any, str], bytes]]]
     formats: Sequence[Format]
+    #: Those that have values for good.
+    constants: Mapping[str, Any]
 
 
 class Direct:
@@ -75,7 +75,7 @@ class Direct:
         self._poll = _poll_of(connection)
 
     def execute(self, statement: Numbered, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows that a statement returns. It is prepared once, unless the connection may keep nothing prepared.
+        """The rows that a statement returns.
 
         Args:
             parameters: Values, or bytes as `written` returns them.
@@ -83,10 +83,17 @@ class Direct:
         Raises:
             psycopg.Error: As of a cursor.
         """
-        given = {**statement.constants, **parameters}
+        self.send(statement, parameters)
+        return self.receive()
+
+    def send(self, statement: Numbered, parameters: Mapping[str, Any]) -> None:
+        """The first half of `execute`, for who has something to do until the answer comes. Then it has to be received.
+
+        The statement is prepared once, unless the connection may keep nothing prepared.
+        """
+        given, encoding = {**statement.constants, **parameters}, self.encoding
         values = [
-            value if type(value := given[name]) is bytes else self._written(value, statement.packs.get(name))
-            for name in statement.names
+            None if (value := given[name]) is None else write(value, encoding) for name, write in statement.parameters
         ]
         pgconn = self.connection.pgconn
         if not self._keeps_prepared:
@@ -95,7 +102,14 @@ class Direct:
         else:
             name = self._prepared.get(statement.text) or self._prepare(statement.text)
             pgconn.send_query_prepared(name, values, statement.formats, result_format=Format.BINARY)
-        return self._rows(self._result())
+
+    def receive(self) -> list[tuple[Any, ...]]:
+        """The rows that the statement returns which was sent last. Raises as `execute` does."""
+        result = self._result()
+        self._reading.set_pgresult(result)
+        rows = self._reading.load_rows(0, result.ntuples, tuple)
+        self._reading.set_pgresult(None)  # it may be large
+        return rows
 
     def _prepare(self, text: str) -> bytes:
         name = b"queuer_%d" % next(_numbers)
@@ -103,11 +117,6 @@ class Direct:
         self._result()
         self._prepared[text] = name
         return name
-
-    def _written(self, value: Any, pack: Pack | None) -> bytes | None:
-        if pack is not None and value is not None:
-            return pack(value, self.encoding)
-        return written(value, self.encoding)
 
     def _result(self) -> PGresult:
         result = self._soon() or self._awaited()
@@ -140,12 +149,6 @@ class Direct:
         *_, result = self.connection.wait(execute(self.connection.pgconn))
         return result
 
-    def _rows(self, result: PGresult) -> list[tuple[Any, ...]]:
-        self._reading.set_pgresult(result)
-        rows = self._reading.load_rows(0, result.ntuples, tuple)
-        self._reading.set_pgresult(None)  # it may be large
-        return rows
-
 
 def _poll_of(connection: psycopg.Connection[Any]) -> Callable[[int], Sequence[object]] | None:
     """Waits so many milliseconds for something to read. None where the system, or who patched it, has no `poll()`."""
@@ -156,13 +159,14 @@ def _poll_of(connection: psycopg.Connection[Any]) -> Callable[[int], Sequence[ob
     return poller.poll
 
 
-def written(value: Any, encoding: str) -> bytes | None:
-    """A parameter as it is sent: the text of a value that `literal` can write. None = NULL."""
-    if type(value) is UUID:
+def written(value: Any, encoding: str) -> bytes:
+    """A parameter as it is sent: the text of a value that `literal` can write, or bytes as they are."""
+    kind = type(value)
+    if kind is bytes:
+        return value  # type: ignore[no-any-return]
+    if kind is UUID:
         return b"%032x" % value.int  # in one call
-    text = literal(value)
-    if text is None:
-        return None
+    text = value if kind is str else literal(value)
     encoded = text.encode(encoding)
     if b"\0" in encoded:  # there it would end for libpq
         raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
@@ -200,11 +204,20 @@ def rows(session: Session | Direct, template: str, parameters: Mapping[str, Any]
     """What SQL returns. In it `{job}` stands for the table, `{added}` for a channel, `{added_key}` for the key of its
     lock (of `updated` alike), and `%(name)s` for a parameter.
     """
+    return sent(session, template, parameters)()
+
+
+def sent(
+    session: Session | Direct, template: str, parameters: Mapping[str, Any]
+) -> Callable[[], list[tuple[Any, ...]]]:
+    """`rows` in two steps: what this returns waits for them. Nothing else may be done in the session until then."""
     if isinstance(session, Direct):
-        return session.execute(_composed(template, session.schema), parameters)
+        session.send(_composed(template, session.schema), parameters)
+        return session.receive
     statement = _filled_in(template, schema_of(session)).replace(":", r"\:")
     named = _PARAMETER.sub(lambda match: f":{match[1]}" if match[1] else "%", statement)
-    return [tuple(row) for row in session.execute(sql_text(named), parameters)]
+    found = [tuple(row) for row in session.execute(sql_text(named), parameters)]
+    return lambda: found
 
 
 def schema_of(session: Session | Direct) -> str | None:
@@ -241,5 +254,5 @@ def _numbered(statement: str, constants: Mapping[str, Any], packs: Mapping[str, 
         return f"${names.setdefault(name, len(names) + 1)}" if name else "%"
 
     text = _PARAMETER.sub(number, statement)
-    formats = [Format.BINARY if name in packs else Format.TEXT for name in names]
-    return Numbered(text, list(names), constants, packs, formats)
+    formats = [Format.BINARY if name in packs else Format.TEXT for name in names]  # arrays go in binary
+    return Numbered(text, [(name, packs.get(name, written)) for name in names], formats, constants)

@@ -19,7 +19,7 @@ from sqlalchemy.util import await_only
 from queuer.models import Job, JobArchive
 from queuer.payload import compact, decode, is_plain
 from queuer.repositories import copying, in_order, search
-from queuer.repositories.direct import Direct, rows, schema_of
+from queuer.repositories.direct import Direct, schema_of, sent
 from queuer.rids import new_rid
 from queuer.states import JobStatus
 from queuer.values import MOST_RUNS, NewJob, Page, PlainJobs, one_by_one
@@ -79,28 +79,31 @@ def insert_plain(session: Session | Direct, job: NewJob) -> Job:
     """`insert_one` for a plain job: in a third of its time."""
     values = {"rid": job.rid, "task_name": job.task_name, "parameters": compact(job.parameters).decode()}
     inserting = _INSERT_AND_TELL if isinstance(session, Direct) else _INSERT
-    if is_plain(job.parameters):
-        ((id, created_at, *_),) = rows(session, inserting, values)
-        parameters = list(job.parameters)
-    else:  # jsonb may write a number in another way
-        ((id, created_at, *_, text),) = rows(session, f"{inserting}, parameters::text", values)
-        parameters = decode(text)
-    inserted = _MANAGER.new_instance()
-    instance_state(inserted).key = _MAPPER.identity_key_from_primary_key(
-        (job.rid,)
-    )  # so it counts as loaded, and detached
-    inserted.__dict__ |= {
+    is_kept_as_given = is_plain(job.parameters)
+    answer = sent(session, inserting if is_kept_as_given else f"{inserting}, parameters::text", values)
+    inserted = _loaded(job)  # while the server inserts it
+    (row,) = answer()
+    columns = inserted.__dict__
+    columns["id"], columns["created_at"], *_ = row
+    if not is_kept_as_given:  # jsonb may write a number in another way
+        columns["parameters"] = decode(row[-1])
+    return inserted
+
+
+def _loaded(job: NewJob) -> Job:
+    """A plain job as if a session had loaded it, and it were detached now. Without what the database adds."""
+    loaded = _MANAGER.new_instance()
+    instance_state(loaded).key = _MAPPER.identity_key_from_primary_key((job.rid,))
+    loaded.__dict__ |= {
         **_DEFAULTS,
-        "id": id,
         "rid": job.rid,
         "task_name": job.task_name,
-        "parameters": parameters,
+        "parameters": list(job.parameters),
         "parameters_keyed": {},
         "options_json": {},
         "failures": [],
-        "created_at": created_at,
     }
-    return inserted
+    return loaded
 
 
 def insert_unless_there(session: Session, job: NewJob) -> Job | None:

@@ -4,21 +4,19 @@ from typing import Any
 from uuid import UUID
 
 
-def literal(value: Any) -> str | None:
-    """A number, a text, a UUID, or a list of some."""
+def literal(value: Any) -> str:
+    """A number, a text, a UUID, or a list of some, which may have None in it."""
     kind = type(value)
-    if kind is str or value is None:
+    if kind is str:
         return value  # type: ignore[no-any-return]
     if kind is UUID:
         return value.hex  # type: ignore[no-any-return]
     if kind is list:
-        elements = [_element(literal(element)) for element in value]
+        elements = ["NULL" if element is None else _quoted(literal(element)) for element in value]
         return f"{{{','.join(elements)}}}"
     return str(value)
 
 
-def _element(text: str | None) -> str:
-    if text is None:
-        return "NULL"
+def _quoted(text: str) -> str:
     escaped = text.replace("\\", r"\\").replace('"', r"\"")
     return f'"{escaped}"'

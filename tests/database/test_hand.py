@@ -97,17 +97,17 @@ def test_claims_are_planned_before_there_is_anything_to_take(worker: Database, e
 def test_a_worker_lets_its_claims_be_planned_before_it_drains_a_backlog(
     q: Queuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executed: SimpleQueue[str] = SimpleQueue()
-    execute = Direct.execute
+    sent: SimpleQueue[str] = SimpleQueue()
+    send = Direct.send
 
-    def note(direct: Direct, statement: Numbered, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        executed.put(statement.text)
-        return execute(direct, statement, parameters)
+    def note(direct: Direct, statement: Numbered, parameters: Mapping[str, Any]) -> None:
+        sent.put(statement.text)
+        send(direct, statement, parameters)
 
-    monkeypatch.setattr(Direct, "execute", note)
+    monkeypatch.setattr(Direct, "send", note)
     q.add_task_with_name(print, "task")
     q.start()
-    first, *planned = (executed.get(timeout=5) for _ in range(3))
+    first, *planned = (sent.get(timeout=5) for _ in range(3))
     assert "due_share" in first
     assert all("queued_share" in text and "due_share" not in text for text in planned)
     assert len(set(planned)) == 2
