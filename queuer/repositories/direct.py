@@ -119,35 +119,37 @@ class Direct:
         return name
 
     def _result(self) -> PGresult:
-        result = self._soon() or self._awaited()
+        results, is_all = self._soon()
+        if not is_all:
+            results += self.connection.wait(execute(self.connection.pgconn))
+        result = results[-1]  # a commit that fails says so after what its statement has returned
         if result.status not in _DONE:
             raise psycopg.errors.error_from_result(result, self.encoding)
         return result
 
-    def _soon(self) -> PGresult | None:
-        """What the server answers, when it does so soon: past the driver's generators, which cost more than they do."""
+    def _soon(self) -> tuple[list[PGresult], bool]:
+        """What the server answers soon, and whether that is all: past the driver's generators, which cost more than it.
+
+        Here nothing waits for the rest of an answer: libpq would do so in the interpreter's lock, for ever.
+        """
+        results: list[PGresult] = []
         pgconn = self.connection.pgconn
         if self._poll is None or pgconn.flush():
-            return None
+            return results, False
         try:
             has_come = self._poll(_SOON)
         except BaseException:  # a KeyboardInterrupt, say
             with suppress(psycopg.Error):
                 self.connection.cancel_safe(timeout=_CANCELS_WITHIN)
             raise
-        if not has_come:
-            return None
-        pgconn.consume_input()
-        if pgconn.is_busy():  # the rest is under way
-            return None
-        result = pgconn.get_result()
-        pgconn.get_result()  # that was all: it is idle again
-        return result
-
-    def _awaited(self) -> PGresult:
-        result: PGresult
-        *_, result = self.connection.wait(execute(self.connection.pgconn))
-        return result
+        if has_come:
+            pgconn.consume_input()
+            while not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    return results, True
+                results.append(result)
+        return results, False
 
 
 def _poll_of(connection: psycopg.Connection[Any]) -> Callable[[int], Sequence[object]] | None:

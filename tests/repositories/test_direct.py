@@ -109,12 +109,37 @@ def test_an_interrupt_ends_the_statement_in_the_server_too(database: Database, e
                 pass
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
-    with pytest.raises(KeyboardInterrupt):
-        database.run_direct(lambda direct: rows(direct, query, {}))
-    interrupting.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            database.run_direct(lambda direct: rows(direct, query, {}))
+    finally:
+        interrupting.join()
+        signal.signal(signal.SIGINT, before)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while connection.scalar(is_at_work, {"query": query}):
             pass
     assert database.run_direct(lambda direct: rows(direct, "SELECT 1", {})) == [(1,)]
+
+
+DEFERRED = """
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (parent int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)
+"""
+
+
+@pytest.mark.owner
+def test_what_fails_at_the_commit_has_failed_though_it_returned_something(database: Database, engine: Engine) -> None:
+    """PostgreSQL says that an INSERT is complete, and commits it then."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(DEFERRED)
+    try:
+        for _ in range(2):
+            with pytest.raises(psycopg.errors.ForeignKeyViolation):
+                database.run_direct(lambda direct: rows(direct, "INSERT INTO child VALUES (1) RETURNING parent", {}))
+        assert database.run_direct(lambda direct: rows(direct, "SELECT count(*) FROM child", {})) == [(0,)]
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE child; DROP TABLE parent")
