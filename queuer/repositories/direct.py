@@ -34,7 +34,7 @@ DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 _numbers = count()  # of prepared statements: no connection has a name twice
 _DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
-#: Milliseconds within which most answers come. Beyond, the connection finds out whether there will be one.
+#: Milliseconds within which most answers come. Beyond, it is attended whether there will be one; see `liveness`.
 _SOON = 100
 #: Seconds to cancel what nobody waits for any more; as in the driver.
 _CANCELS_WITHIN = 5.0
@@ -78,7 +78,7 @@ class Direct:
         """The rows that a statement returns.
 
         Args:
-            parameters: Values, or bytes as `written` returns them.
+            parameters: Values; for those that are no arrays of a `Prepared`, also bytes as `written` returns them.
 
         Raises:
             psycopg.Error: As of a cursor.
@@ -121,7 +121,11 @@ class Direct:
     def _result(self) -> PGresult:
         results, is_all = self._soon()
         if not is_all:
-            results += self.connection.wait(execute(self.connection.pgconn))
+            try:
+                results += self.connection.wait(execute(self.connection.pgconn))
+            except psycopg.DatabaseError:
+                if not any(result.status == ExecStatus.FATAL_ERROR for result in results):
+                    raise  # else it has said why before it went away
         result = results[-1]  # a commit that fails says so after what its statement has returned
         if result.status not in _DONE:
             raise psycopg.errors.error_from_result(result, self.encoding)
@@ -162,7 +166,7 @@ def _poll_of(connection: psycopg.Connection[Any]) -> Callable[[int], Sequence[ob
 
 
 def written(value: Any, encoding: str) -> bytes:
-    """A parameter as it is sent: the text of a value that `literal` can write, or bytes as they are."""
+    """A parameter as it is sent: the text of a value that `literal` can write, not None; or bytes as they are."""
     kind = type(value)
     if kind is bytes:
         return value  # type: ignore[no-any-return]

@@ -10,12 +10,14 @@ from uuid import UUID
 import psycopg
 import pytest
 from sqlalchemy import ARRAY, Double, Engine, Integer, Text, Uuid, bindparam, event, select, text
+from sqlalchemy.orm import Session
+from support.contract import eventually
 
-from queuer import DatabaseConfiguration
+from queuer import DatabaseConfiguration, DatabaseUnavailable
 from queuer.database.database import Database
 from queuer.database.sources import Source
 from queuer.repositories import direct as module
-from queuer.repositories.direct import Prepared, rows
+from queuer.repositories.direct import Direct, Prepared, rows
 
 RID = UUID("01a220bb-2363-7821-8a38-c4697667afd9")
 HARD = ["", "NULL", "null", 'a "word"', "back\\slash", "{a,b}", " ", "línea\n", "☃", None]
@@ -35,7 +37,7 @@ def database(config: DatabaseConfiguration, request: pytest.FixtureRequest) -> I
 
 @pytest.fixture(params=["soon", "late", "no poll()"], autouse=True)
 def answers(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Answers are waited for in two ways: at first, and when they don't come soon."""
+    """Answers are waited for in two ways: at first, where the system has `poll()`, and when they don't come soon."""
     monkeypatch.setattr(module, "_SOON", 10_000 if request.param == "soon" else 0)
     if request.param == "no poll()":
         monkeypatch.delattr(system, "poll")
@@ -112,15 +114,20 @@ def test_an_interrupt_ends_the_statement_in_the_server_too(database: Database, e
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     interrupting = threading.Thread(target=interrupt)
     interrupting.start()
+
+    def work(direct: Direct | Session) -> None:
+        assert isinstance(direct, Direct)  # the server is not to find out by itself
+        direct.connection.execute("SET client_connection_check_interval = 0")
+        rows(direct, query, {})
+
     try:
         with pytest.raises(KeyboardInterrupt):
-            database.run_direct(lambda direct: rows(direct, query, {}))
+            database.run_direct(work)
     finally:
         interrupting.join()
         signal.signal(signal.SIGINT, before)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while connection.scalar(is_at_work, {"query": query}):
-            pass
+        eventually(lambda: not connection.scalar(is_at_work, {"query": query}))
     assert database.run_direct(lambda direct: rows(direct, "SELECT 1", {})) == [(1,)]
 
 
@@ -143,3 +150,9 @@ def test_what_fails_at_the_commit_has_failed_though_it_returned_something(databa
     finally:
         with engine.begin() as connection:
             connection.exec_driver_sql("DROP TABLE child; DROP TABLE parent")
+
+
+def test_a_server_that_ends_the_connection_says_why(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable) as raised:
+        database.run_direct(lambda direct: rows(direct, "SELECT pg_terminate_backend(pg_backend_pid())", {}))
+    assert isinstance(raised.value.__cause__, psycopg.errors.AdminShutdown)
